@@ -1,0 +1,39 @@
+"""minigrad: reverse-mode automatic differentiation of NumPy programs, in NumPy.
+
+    import numpy as np, minigrad as mg
+    mg.grad(lambda x: np.sum(np.sin(x) ** 2))(np.array([0.1, 0.2]))
+"""
+
+from minigrad import nn, optim
+from minigrad import rules as rules
+from minigrad.check import check_grads
+from minigrad.functions import (
+    affine,
+    elu,
+    gelu,
+    leaky_relu,
+    log_sigmoid,
+    log_softmax,
+    logsumexp,
+    polygamma,
+    relu,
+    sigmoid,
+    silu,
+    softmax,
+    softplus,
+    stop_gradient,
+)
+from minigrad.rules.shaping import index_put
+from minigrad.tensor import NoRule, Tensor, rule
+from minigrad.tensor import Primitive as primitive
+from minigrad.kernels.allocator import keep_pages
+from minigrad.transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
+
+keep_pages()
+
+__all__ = [
+    "NoRule", "Tensor", "affine", "check_grads", "elu", "gelu", "grad", "hessian", "hvp",
+    "index_put", "jacobian", "jvp", "leaky_relu", "log_sigmoid", "log_softmax", "logsumexp", "nn",
+    "optim", "polygamma", "primitive", "relu", "rule", "sigmoid", "silu", "softmax", "softplus",
+    "stop_gradient", "value_and_grad", "vjp",
+]  # fmt: skip

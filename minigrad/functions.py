@@ -1,0 +1,135 @@
+"""What NumPy lacks: activations, log-sum-exp and their kind.
+
+Each stands below its derivative, and takes ndarrays too, which give ndarrays.  None overflows: each
+is written with exponents that are never positive.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from minigrad.rules.linalg import mT
+from minigrad.rules.reductions import kept
+from minigrad.tensor import untraced, with_vjp
+
+
+@with_vjp(lambda g, y, x: g * (y > 0), elementwise=True)
+def relu(x: Any) -> Any:
+    """max(x, 0); its slope at 0 is 0."""
+    return np.maximum(x, 0)
+
+
+@with_vjp(lambda g, y, x, slope=0.01: np.where(x > 0, g, slope * g))
+def leaky_relu(x: Any, slope: float = 0.01) -> Any:
+    """x where it is positive, slope·x elsewhere."""
+    return np.where(x > 0, x, slope * x)
+
+
+@with_vjp(lambda g, y, x, alpha=1.0: np.where(x > 0, g, g * (y + alpha)))
+def elu(x: Any, alpha: float = 1.0) -> Any:
+    """x where it is positive, alpha·(eˣ - 1) elsewhere (Clevert et al. 2015)."""
+    return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
+
+
+@with_vjp(lambda g, y, x: g * y * (1 - y))
+def sigmoid(x: Any) -> Any:
+    """1/(1 + e⁻ˣ), to full relative precision on both sides."""
+    e = np.exp(-np.abs(x))
+    return np.where(x < 0, e, 1) / (1 + e)
+
+
+@with_vjp(lambda g, y, x: g * sigmoid(x))
+def softplus(x: Any) -> Any:
+    """log(1 + eˣ) = max(x, 0) + log(1 + e⁻|x|)."""
+    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
+
+
+@with_vjp(lambda g, y, x: g * sigmoid(-x))
+def log_sigmoid(x: Any) -> Any:
+    """log sigmoid(x) = -softplus(-x)."""
+    return np.minimum(x, 0) - np.log1p(np.exp(-np.abs(x)))
+
+
+def silu(x: Any) -> Any:
+    """x·sigmoid(x), also called swish."""
+    return x * sigmoid(x)
+
+
+def gelu(x: Any) -> Any:
+    """x·Φ(x), with the normal distribution function Φ (Hendrycks and Gimpel 2016); exact."""
+    from scipy.special import ndtr  # SciPy is loaded only by those who use it
+
+    return x * ndtr(x)
+
+
+@with_vjp(lambda g, y, x, axis=None, keepdims=False:
+          kept(g, x, axis, keepdims) * _share(x, kept(y, x, axis, keepdims)))
+def logsumexp(x: Any, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Any:
+    """log Σ eˣ along `axis`; -inf where all of x is."""
+    top = np.max(x, axis, keepdims=True)
+    top = np.where(np.isfinite(top), top, 0)
+    with np.errstate(divide="ignore"):  # log 0
+        y = np.log(np.sum(np.exp(x - top), axis, keepdims=True)) + top
+    return y if keepdims else np.squeeze(y, axis)
+
+
+@with_vjp(lambda g, y, x, axis=-1: y * (g - np.sum(g * y, axis, keepdims=True)))
+def softmax(x: Any, axis: int | tuple[int, ...] = -1) -> Any:
+    """eˣ / Σ eˣ along `axis`."""
+    e = np.exp(x - np.max(x, axis, keepdims=True))
+    return e / np.sum(e, axis, keepdims=True)
+
+
+@with_vjp(lambda g, y, x, axis=-1: g - np.exp(y) * np.sum(g, axis, keepdims=True))
+def log_softmax(x: Any, axis: int | tuple[int, ...] = -1) -> Any:
+    """x - log Σ eˣ along `axis`."""
+    x = x - np.max(x, axis, keepdims=True)
+    return x - np.log(np.sum(np.exp(x), axis, keepdims=True))
+
+
+@with_vjp(lambda g, y, x, w, b: _rows(g @ mT(w), x.shape),
+          lambda g, y, x, w, b: mT(_rows(x)) @ _rows(g),
+          lambda g, y, x, w, b: np.sum(_rows(g), axis=0))
+def affine(x: Any, w: Any, b: Any) -> Any:
+    """x @ w + b, as one operation and in one array; x (..., n), w (n, m), b (m,)."""
+    if x.shape[-1:] != w.shape[:1] or b.shape != w.shape[1:]:
+        raise ValueError(f"x @ w + b with x {x.shape}, w {w.shape}, b {b.shape}: they must be "
+                         "(..., n), (n, m) and (m,)")
+    y = _rows(x) @ w
+    y += b
+    return _rows(y, (*x.shape[:-1], w.shape[1]))
+
+
+def stop_gradient(x: Any) -> Any:
+    """The value of `x` as a constant, an ndarray: no derivative of any order passes."""
+    return untraced(x)
+
+
+def polygamma(n: int, x: Any) -> Any:
+    """The n-th derivative of digamma, for x > 0: (-1)ⁿ⁺¹ n! ζ(n+1, x) (DLMF 5.15.1).
+
+    `scipy.special.polygamma` is no ufunc, so that it can't be given a Tensor.
+    """
+    from scipy.special import psi
+
+    from minigrad.rules.special import hurwitz
+
+    if int(n) != n or n < 0:
+        raise ValueError(f"polygamma(n={n!r}): the order is an integer, 0 or more")
+    n = int(n)
+    return psi(x) if n == 0 else (-1) ** (n + 1) * math.factorial(n) * hurwitz(n + 1, x)
+
+
+def _share(x: Any, y: Any) -> Any:
+    """softmax(x) = exp(x - y) for y = logsumexp(x), also where both are -inf."""
+    return np.exp(x - np.where(np.isfinite(y), y, 0))
+
+
+def _rows(x: Any, shape: tuple[int, ...] | None = None) -> Any:
+    """All leading axes as one, so that a product is one large product; or back to `shape`."""
+    if shape is None:
+        shape = (math.prod(x.shape[:-1]), x.shape[-1])
+    return x if x.shape == shape else np.reshape(x, shape)

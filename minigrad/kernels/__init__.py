@@ -1,0 +1,1 @@
+"""What makes it fast: memory, threads, blocks.  Knows ndarrays only, never a Tensor."""

@@ -1,0 +1,375 @@
+"""The graph: what a Tensor is, and how applying a primitive to one is recorded.
+
+Three ideas carry the file.
+
+*A Tensor is something being differentiated, an ndarray is a constant.*  A primitive that is given
+no Tensor computes, and records nothing.
+
+*NumPy is the language.*  `np.exp(t)`, `t @ w`, `scipy.special.erf(t)` arrive here through NumPy's
+own protocols, which look the function up in `RULES`, the table that `minigrad.rules` fills.
+
+*A level is one differentiation.*  Every call of a transform (`grad`, `vjp`, …) makes leaves of a
+level of its own, numbered in order of creation.  Where Tensors of several levels meet, the newest
+one, which is the innermost differentiation, takes its own Tensors apart and sees all the others as
+constants; its `data` are then Tensors of an outer level, and whatever a rule computes from them is
+recorded there.  So derivatives of any order come from the same rules, and a variable of an outer
+derivative can't be confused with one of an inner.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import update_wrapper
+from itertools import count
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+
+RULES: dict[Callable, Callable] = {}
+"""NumPy (or SciPy) function -> the primitive, or composition of primitives, that stands for it."""
+
+PLAIN = 0  # the level of Tensors that users make: older than every transform's
+tick = count(1).__next__  # numbers Tensors, and levels, by age
+_new = object.__new__
+
+
+class NoRule(TypeError):
+    """A function, or an option of it, whose derivative nobody has written down."""
+
+
+class Tensor:
+    """An array through which derivatives flow.
+
+    `Tensor(array)` is a leaf: floating point, not copied.  Every NumPy function applied to it gives
+    another Tensor, which remembers its inputs; nothing points from an input to its results, so
+    that a graph that is no longer needed goes with its last reference.
+
+    Attributes:
+        data: the value, an ndarray (inside nested differentiation the Tensor one level out).
+        grad: after `backward`, an ndarray of the same shape and dtype; None before.
+    """
+
+    __slots__ = (
+        "data", "grad", "level", "order", "rule", "inputs", "values", "options", "__weakref__",
+    )  # fmt: skip
+
+    def __init__(self, data: Any):
+        if isinstance(data, Tensor):
+            raise TypeError("Tensor(Tensor): it is one already; for a new leaf with the same value "
+                            "write Tensor(mg.stop_gradient(t))")
+        data = np.asarray(data)
+        if data.dtype.kind != "f":
+            raise TypeError(
+                f"Tensor of dtype {data.dtype}: derivatives need floating point; convert with "
+                ".astype(np.float32 or np.float64), or leave it an ndarray: ndarrays are constants")
+        self.data, self.grad, self.level, self.order = data, None, PLAIN, tick()
+        self.rule = self.inputs = self.values = self.options = None
+
+    def backward(self, seed: Any = None, *, keep: Iterable[Tensor] = (),
+                 retain: bool = False) -> None:
+        """Add the gradient of this Tensor to `.grad` of every leaf; see `backprop.backward`."""
+        from minigrad.backprop import backward  # below this file: it walks what is defined here
+        backward(self, seed, keep=keep, retain=retain)
+
+    # -- NumPy's protocols ---------------------------------------------------------------------
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        if method != "__call__":
+            raise NoRule(f"np.{ufunc.__name__}.{method} has no derivative rule; use the function "
+                         "that says the same (np.sum for np.add.reduce, np.cumsum, np.prod, …)")
+        if options.pop("out", None) is not None:
+            raise TypeError(f"np.{ufunc.__name__}(..., out=): Tensors are immutable; leave out=")
+        return lookup(ufunc)(*inputs, **options)
+
+    def __array_function__(self, function: Callable, types: Any, args: Any, options: Any) -> Any:
+        return lookup(function)(*args, **options)
+
+    def __array__(self, *args: Any, **options: Any) -> ndarray:
+        raise TypeError("a Tensor does not turn into an ndarray by itself, since its gradient "
+                        "would be lost: use t.data, or a function of NumPy or minigrad "
+                        "(scipy.special.polygamma, logsumexp and softmax are no ufuncs: "
+                        "use mg.polygamma, mg.logsumexp, mg.softmax)")
+
+    # -- what an ndarray tells of itself ---------------------------------------------------------
+    shape = property(lambda self: self.data.shape)
+    dtype = property(lambda self: self.data.dtype)
+    ndim = property(lambda self: self.data.ndim)
+    size = property(lambda self: self.data.size)
+    T = property(lambda self: np.transpose(self))
+    mT = property(lambda self: np.swapaxes(self, -1, -2))
+
+    def __len__(self) -> int: return len(self.data)
+    def __iter__(self) -> Iterator[Tensor]: return (self[i] for i in range(len(self)))
+    def __bool__(self) -> bool: return bool(self.data)
+    def __float__(self) -> float: return float(self.data)
+    def __int__(self) -> int: return int(self.data)
+    def item(self) -> float: return self.data.item()
+    def tolist(self) -> list: return self.data.tolist()
+    def __format__(self, spec: str) -> str: return format(self.item(), spec) if spec else repr(self)
+
+    def __repr__(self) -> str:
+        if type(self.data) is Tensor:
+            return f"Tensor({self.data!r})"
+        text = np.array2string(self.data, separator=", ", prefix="Tensor(")
+        return f"Tensor({text}, dtype={self.dtype})"
+
+    def __reduce__(self) -> tuple:
+        if self.rule is not None or self.level != PLAIN:
+            raise TypeError("only leaves are copied and pickled; a result of operations is t.data")
+        return Tensor, (self.data,)
+
+    # -- operators ---------------------------------------------------------------------------------
+    def __add__(self, other: Any) -> Tensor: return RULES[np.add](self, other)
+    def __radd__(self, other: Any) -> Tensor: return RULES[np.add](other, self)
+    def __sub__(self, other: Any) -> Tensor: return RULES[np.subtract](self, other)
+    def __rsub__(self, other: Any) -> Tensor: return RULES[np.subtract](other, self)
+    def __mul__(self, other: Any) -> Tensor: return RULES[np.multiply](self, other)
+    def __rmul__(self, other: Any) -> Tensor: return RULES[np.multiply](other, self)
+    def __truediv__(self, other: Any) -> Tensor: return RULES[np.divide](self, other)
+    def __rtruediv__(self, other: Any) -> Tensor: return RULES[np.divide](other, self)
+    def __floordiv__(self, other: Any) -> Tensor: return RULES[np.floor_divide](self, other)
+    def __rfloordiv__(self, other: Any) -> Tensor: return RULES[np.floor_divide](other, self)
+    def __mod__(self, other: Any) -> Tensor: return RULES[np.remainder](self, other)
+    def __rmod__(self, other: Any) -> Tensor: return RULES[np.remainder](other, self)
+    def __pow__(self, other: Any) -> Tensor: return RULES[np.power](self, other)
+    def __rpow__(self, other: Any) -> Tensor: return RULES[np.power](other, self)
+    def __matmul__(self, other: Any) -> Tensor: return RULES[np.matmul](self, other)
+    def __rmatmul__(self, other: Any) -> Tensor: return RULES[np.matmul](other, self)
+    def __neg__(self) -> Tensor: return RULES[np.negative](self)
+    def __pos__(self) -> Tensor: return RULES[np.positive](self)
+    def __abs__(self) -> Tensor: return RULES[np.absolute](self)
+
+    # Comparisons have no derivative: their results are constants, which is to say ndarrays.
+    def __eq__(self, other: Any) -> Any: return np.equal(untraced(self), untraced(other))
+    def __ne__(self, other: Any) -> Any: return np.not_equal(untraced(self), untraced(other))
+    def __lt__(self, other: Any) -> Any: return np.less(untraced(self), untraced(other))
+    def __le__(self, other: Any) -> Any: return np.less_equal(untraced(self), untraced(other))
+    def __gt__(self, other: Any) -> Any: return np.greater(untraced(self), untraced(other))
+    def __ge__(self, other: Any) -> Any: return np.greater_equal(untraced(self), untraced(other))
+    __hash__ = object.__hash__  # by identity, so that Tensors are keys of dictionaries
+
+    def __getitem__(self, index: Any) -> Tensor: return RULES[Tensor.__getitem__](self, index)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        raise TypeError("Tensors are immutable, t[index] = value would change the past: use "
+                        "mg.index_put(t, index, value), or np.where(condition, value, t)")
+
+    # -- methods, wherever ndarray has the same name -------------------------------------------------
+    def sum(self, axis=None, keepdims=False): return np.sum(self, axis, keepdims=keepdims)
+    def mean(self, axis=None, keepdims=False): return np.mean(self, axis, keepdims=keepdims)
+    def prod(self, axis=None, keepdims=False): return np.prod(self, axis, keepdims=keepdims)
+    def max(self, axis=None, keepdims=False): return np.max(self, axis, keepdims=keepdims)
+    def min(self, axis=None, keepdims=False): return np.min(self, axis, keepdims=keepdims)
+    def var(self, axis=None, ddof=0, keepdims=False):
+        return np.var(self, axis, ddof=ddof, keepdims=keepdims)
+    def std(self, axis=None, ddof=0, keepdims=False):
+        return np.std(self, axis, ddof=ddof, keepdims=keepdims)
+    def cumsum(self, axis=None): return np.cumsum(self, axis)
+    def argmax(self, axis=None): return np.argmax(untraced(self), axis)
+    def argmin(self, axis=None): return np.argmin(untraced(self), axis)
+    def argsort(self, axis=-1): return np.argsort(untraced(self), axis)
+    def any(self, axis=None): return np.any(untraced(self), axis)
+    def all(self, axis=None): return np.all(untraced(self), axis)
+    def reshape(self, *shape): return np.reshape(self, shape[0] if len(shape) == 1 else shape)
+    def transpose(self, *axes):
+        return np.transpose(self, axes[0] if len(axes) == 1 else axes or None)
+    def swapaxes(self, axis1, axis2): return np.swapaxes(self, axis1, axis2)
+    def squeeze(self, axis=None): return np.squeeze(self, axis)
+    def ravel(self): return np.ravel(self)
+    def flatten(self): return np.ravel(self)
+    def repeat(self, repeats, axis=None): return np.repeat(self, repeats, axis)
+    def take(self, indices, axis=None): return np.take(self, indices, axis)
+    def diagonal(self, offset=0, axis1=0, axis2=1):
+        return np.diagonal(self, offset, axis1, axis2)
+    def trace(self, offset=0): return np.trace(self, offset)
+    def clip(self, min=None, max=None): return np.clip(self, min, max)
+    def round(self, decimals=0): return np.round(self, decimals)
+    def dot(self, other): return np.dot(self, other)
+    def astype(self, dtype): return RULES[Tensor.astype](self, np.dtype(dtype))
+    def copy(self): return RULES[np.positive](self)
+
+
+class Primitive:
+    """A function with a derivative rule: one vector-Jacobian product per array argument.
+
+    `vjp(g, out, *args, **options)` gives, for the cotangent `g` of the result `out`, the cotangent
+    of its argument.  It need neither undo broadcasting nor mind the dtype: the engine does, once.
+    A rule is written in NumPy, and is handed ndarrays unless its result is to be differentiated
+    again: then it is handed Tensors, and the same line is recorded.
+
+    Where a vjp is None the derivative is not defined; `vjps` may also be an `Every`.
+    """
+
+    def __init__(self, forward: Callable, *vjps: Callable | None, name: str | None = None,
+                 elementwise: bool = False):
+        if not vjps:
+            raise TypeError("a primitive needs a vjp for each array argument: "
+                            "primitive(forward, vjp_of_the_first, vjp_of_the_second, …)")
+        update_wrapper(self, forward, updated=())  # its documentation and signature
+        self.forward = forward
+        self.name = name or forward.__name__
+        self.elementwise = elementwise or isinstance(forward, np.ufunc)
+        if isinstance(vjps[0], Every):
+            self.vjps, self.arity, self.parameters = vjps[0], sys.maxsize, None
+        else:
+            self.vjps, self.arity = vjps, len(vjps)
+            self.parameters = _parameters(next(filter(None, vjps), None))
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        if options:
+            args, options = self._bind(args, options)
+        level, nested, constants, values = -1, False, False, []
+        for a in args:
+            if type(a) is Tensor:
+                if level != a.level:
+                    nested = level >= 0
+                    level = a.level
+                a = a.data
+                if type(a) is Tensor:
+                    nested = True
+            else:
+                constants = True
+            values.append(a)
+            if nested:
+                return self._record_nested(args, options)
+        if level < 0:
+            return self.forward(*args, **options)
+        if constants and self.elementwise:
+            values = _weakly_typed(args, values)
+        if len(args) > self.arity:
+            self._refuse_tensors(args[self.arity:])
+        try:
+            out = self.forward(*values, **options)
+        except ValueError as error:
+            raise self._described(error, values) from error
+        return _node(self, out, level, args, values, options)
+
+    def _record_nested(self, args: tuple, options: dict) -> Tensor:
+        """Tensors of several levels: the newest is differentiated here, the others by recursion."""
+        level = max(a.level for a in args if type(a) is Tensor)
+        values = [a.data if type(a) is Tensor and a.level == level else a for a in args]
+        return _node(self, self(*values, **options), level, args, values, options)
+
+    def _bind(self, args: tuple, options: dict) -> tuple[tuple, dict]:
+        """Put Tensors that are given by name in their place; refuse options without a rule."""
+        if self.parameters is None:
+            return args, options
+        if unknown := [k for k in options if k not in self.parameters]:
+            if not any(type(a) is Tensor for a in (*args, *options.values())):
+                return args, options  # nothing is recorded: all that `forward` takes is welcome
+            raise NoRule(f"{self.name}({', '.join(f'{k}=' for k in unknown)}) has no derivative "
+                         f"rule; it has one for ({', '.join(self.parameters)})")
+        if any(type(v) is Tensor for v in options.values()):
+            options = dict(options)
+            for name in self.parameters[len(args):]:
+                if name not in options:
+                    break
+                args += (options.pop(name),)
+            self._refuse_tensors(options.values())
+        return args, options
+
+    def _refuse_tensors(self, others: Iterable) -> None:
+        if any(type(a) is Tensor for a in others):
+            raise NoRule(f"{self.name} has no derivative with respect to this argument: only its "
+                         f"first {self.arity} may be Tensors; pass t.data to treat it as constant")
+
+    def _described(self, error: ValueError, values: Sequence) -> ValueError:
+        given = ", ".join(f"{v.shape} {v.dtype}" if isinstance(v, ndarray) else repr(v)
+                          for v in values)
+        return ValueError(f"{self.name}({given}): {error}")
+
+    def __repr__(self) -> str:
+        return f"<primitive {self.name}>"
+
+
+class Every:
+    """The rules of a primitive of any number of arrays: `vjp(k, g, out, *arrays, **options)`."""
+
+    def __init__(self, vjp: Callable):
+        self.vjp = vjp
+
+    def __iter__(self) -> Iterator[Callable]:
+        for k in count():
+            yield lambda *args, k=k, **options: self.vjp(k, *args, **options)
+
+
+def with_vjp(*vjps: Callable | None, **about: Any) -> Callable[[Callable], Primitive]:
+    """Decorator: the function below is a primitive with these vjps."""
+    return lambda forward: Primitive(forward, *vjps, **about)
+
+
+def rule(function: Callable, *vjps: Any, **about: Any) -> Primitive:
+    """Enter into the table how `function`, of NumPy or SciPy, is differentiated."""
+    RULES[function] = primitive = Primitive(function, *vjps, **about)
+    return primitive
+
+
+def composed(*functions: Callable) -> Callable[[Callable], Callable]:
+    """Decorator: these NumPy functions are computed, for Tensors, by other functions with rules."""
+    def enter(composition: Callable) -> Callable:
+        for function in functions:
+            RULES[function] = composition
+        return composition
+    return enter
+
+
+def constant(*functions: Callable) -> None:
+    """These functions have no derivative anywhere: their results are ndarrays."""
+    for function in functions:
+        RULES[function] = lambda *args, _function=function, **options: _function(
+            *map(untraced, args), **{k: untraced(v) for k, v in options.items()})
+
+
+def lookup(function: Callable) -> Callable:
+    """The rule of `function`; those of SciPy are loaded when the first of its ufuncs is met."""
+    if function not in RULES and "scipy.special" in sys.modules:
+        import minigrad.rules.special  # noqa: F401
+    if function not in RULES:
+        name = f"{getattr(function, '__module__', None) or 'numpy'}.{function.__name__}"
+        raise NoRule(f"{name} has no derivative rule; write it with functions that have one, or "
+                     f"add it: mg.rule({name}, lambda g, out, *args: …), see docs/engine.md; "
+                     "for the value alone pass t.data")
+    return RULES[function]
+
+
+def untraced(x: Any) -> Any:
+    """The ndarray at the bottom of a Tensor; lists and tuples of them too."""
+    while type(x) is Tensor:
+        x = x.data
+    return type(x)(map(untraced, x)) if type(x) in (list, tuple) else x
+
+
+def _node(rule: Primitive, out: Any, level: int, args: tuple, values: list,
+          options: dict) -> Tensor:
+    if type(out) is not ndarray and type(out) is not Tensor:
+        out = np.asarray(out)  # a ufunc of 0-d arrays gives a scalar
+    t = _new(Tensor)  # not Tensor(out): this line is met at every operation
+    t.data, t.grad, t.level, t.order = out, None, level, tick()
+    t.rule, t.inputs, t.values, t.options = rule, args, values, options
+    return t
+
+
+def _weakly_typed(args: tuple, values: list) -> list:
+    """Constants that are NumPy scalars, 0-d or integer arrays don't widen the Tensors' dtype.
+
+    In NumPy 2 `float32_array * np.float64(2)` is float64, and so is one times an int64 array: one
+    such constant would silently double the cost of everything after it.
+    """
+    dtype = next(a.dtype for a in args if type(a) is Tensor)
+    for i, a in enumerate(args):
+        if isinstance(a, np.generic) or (type(a) is ndarray and a.ndim == 0):
+            values[i] = a.item()
+        elif type(a) is ndarray and a.dtype.kind in "iu":
+            values[i] = a.astype(dtype)
+        elif type(a) in (list, tuple):
+            values[i] = np.asarray(a, dtype)
+    return values
+
+
+def _parameters(vjp: Callable | None) -> tuple[str, ...] | None:
+    """Names of what a vjp takes after `g` and `out`: the options that its function may be given."""
+    code = getattr(vjp, "__code__", None)
+    if code is None or code.co_flags & 0x08:  # **options: it takes all
+        return None
+    return code.co_varnames[2:code.co_argcount + code.co_kwonlyargcount]

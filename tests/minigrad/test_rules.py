@@ -1,0 +1,117 @@
+"""Every rule of the table: values, first and second derivatives, dtype, no mutation, freed graphs."""
+
+from __future__ import annotations
+
+import gc
+import inspect
+import weakref
+
+import minigrad as mg
+import minigrad.rules.special  # noqa: F401  the whole table
+import numpy as np
+import pytest
+from minigrad.tensor import RULES, Primitive, Tensor
+from minigrad.tree import flatten, tree_map
+
+from tests.minigrad.cases import CASES
+
+QUESTIONS = {f for f, rule in RULES.items() if "constant" in getattr(rule, "__qualname__", "")}
+ALL = [pytest.param(f, args, id=f"{getattr(name, '__name__', name)}-{i}")
+       for name, calls in CASES.items() for i, (f, args) in enumerate(calls)]
+every_case = pytest.mark.parametrize("f, args", ALL)
+
+
+def test_every_rule_has_a_case():
+    missing = {f.__qualname__ if hasattr(f, "__qualname__") else f.__name__
+               for f in set(RULES) - set(CASES) - QUESTIONS}
+    assert not missing
+
+
+def test_every_function_of_minigrad_has_a_case():
+    functions = {f for f in vars(mg).values() if isinstance(f, Primitive)} | \
+        {mg.gelu, mg.silu, mg.polygamma, mg.index_put}
+    assert functions <= set(CASES)
+
+
+@every_case
+def test_value_is_numpys(f, args):
+    tensors = tree_map(Tensor, args)
+    for ours, theirs in zip(flatten(f(*tensors))[0], flatten(f(*args))[0], strict=True):
+        if isinstance(ours, Tensor):
+            assert type(ours.data) is np.ndarray
+            np.testing.assert_allclose(ours.data, theirs, rtol=1e-12, atol=1e-14, strict=True
+                                       if np.ndim(theirs) else False)
+
+
+@every_case
+def test_first_and_second_derivative(f, args):
+    mg.check_grads(only_floats(f), args, order=2)
+
+
+@every_case
+def test_float32_stays_float32_and_derivatives_have_the_shape_of_the_argument(f, args):
+    args = tree_map(lambda a: np.asarray(a, np.float32), args)
+    out, pullback = mg.vjp(only_floats(f), *args)
+    cotangent = tree_map(lambda y: np.ones_like(y), out)
+    for y, theirs in zip(flatten(out)[0], flatten(only_floats(f)(*args))[0], strict=True):
+        assert y.dtype == np.float32 or np.asarray(theirs).dtype == np.float64  # a float64 constant
+    for a, g in zip(args, pullback(cotangent), strict=True):
+        assert (g.shape, g.dtype) == (a.shape, np.float32)
+
+
+@every_case
+def test_arguments_and_cotangents_are_not_modified_and_gradients_not_shared(f, args):
+    args = tree_map(np.array, args)
+    before = tree_map(np.array, args)
+    out, pullback = mg.vjp(only_floats(f), *args)
+    cotangent = tree_map(lambda y: np.full(np.shape(y), 0.7), out)
+    gradients = pullback(cotangent)
+    assert all(np.all(g == 0.7) for g in flatten(cotangent)[0])
+    for a, b in zip(args, before):
+        np.testing.assert_array_equal(a, b)
+    others = [*flatten(args)[0], *flatten(cotangent)[0]]
+    for i, g in enumerate(gradients):
+        assert not any(np.shares_memory(g, o) for o in [*others, *gradients[:i]])
+
+
+@every_case
+def test_graph_goes_with_its_last_reference_without_the_collector(f, args):
+    gc.collect()
+    gc.disable()
+    try:
+        out = only_floats(f)(*tree_map(Tensor, args))
+        node = weakref.ref(flatten(out)[0][0])
+        del out
+        assert node() is None
+    finally:
+        gc.enable()
+
+
+def only_floats(f):
+    """`f` without the parts of its result that are constants, such as the sign in slogdet."""
+    if f is np.linalg.slogdet:
+        return lambda *args: f(*args)[1]
+    return f
+
+
+@pytest.mark.parametrize("f", [f for f in RULES if f in QUESTIONS],
+                         ids=lambda f: f.__name__)
+def test_questions_give_constants(f):
+    n = 2 if isinstance(f, np.ufunc) and f.nin == 2 else 1
+    if f in (np.isclose, np.allclose, np.array_equal, np.searchsorted):
+        n = 2
+    x = np.array([1.0, 2.0])
+    args = (x,) * n
+    result = f(*map(Tensor, args))
+    assert not isinstance(result, Tensor)
+    if f is not np.empty_like:
+        np.testing.assert_array_equal(result, f(*args))
+
+
+def test_rules_name_their_options_as_numpy_does():
+    """What a rule accepts as an option NumPy accepts by the same name, and in the same place."""
+    for function, rule in RULES.items():
+        if isinstance(rule, Primitive) and not isinstance(function, np.ufunc) \
+                and rule.parameters and function.__module__.startswith("numpy"):
+            names = list(inspect.signature(function).parameters)
+            assert set(rule.parameters) <= set(names), function
