@@ -1,0 +1,54 @@
+"""One line that says how training goes."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TextIO
+
+
+class Progress:
+    """Epoch, step, bound, images a second and time left: one line that is rewritten in a terminal.
+
+    Elsewhere, in a pipe or a file, a plain line at the end of each epoch.
+    """
+
+    def __init__(self, epochs: int, steps: int, batch_size: int, n: int, *, unit: str = "nats",
+                 out: TextIO | None = None, every: float = 0.1):
+        self.epochs, self.steps, self.batch_size, self.n = epochs, steps, batch_size, n
+        self.unit, self.out, self.every = unit, out or sys.stdout, every
+        self.live = self.out.isatty()
+        self.began, self.shown, self.mean = time.perf_counter(), 0.0, None
+
+    def step(self, epoch: int, step: int, bound: float) -> None:
+        """After a step, `step` counted from 0; the bound shown is a running mean."""
+        self.mean = bound if self.mean is None else 0.95 * self.mean + 0.05 * bound
+        now = time.perf_counter()
+        if self.live and now - self.shown >= self.every:
+            self.shown = now
+            images = (epoch - 1) * self.n + min((step + 1) * self.batch_size, self.n)
+            rate = images / (now - self.began)
+            left = (self.epochs * self.n - images) / rate
+            self._show(f"epoch {epoch}/{self.epochs}  step {step + 1}/{self.steps}  "
+                       f"{self.mean:.2f} {self.unit}  {rate:,.0f} images/s  {_minutes(left)} left")
+
+    def epoch(self, row: dict) -> None:
+        """At the end of an epoch: a line that stays."""
+        rate = self.n / row["seconds"]
+        left = (self.epochs - row["epoch"]) * (time.perf_counter() - self.began) / row["epoch"]
+        test = f", test {row['test_elbo']:.2f}" if "test_elbo" in row else ""
+        self._show(f"epoch {row['epoch']}/{self.epochs}  train {row['train_elbo']:.2f}{test} "
+                   f"{self.unit}  {rate:,.0f} images/s  {_minutes(left)} left", end="\n")
+
+    def close(self) -> None:
+        """Leave the line, where one is being rewritten."""
+        if self.live and self.shown:
+            self._show("", end="")
+
+    def _show(self, text: str, end: str = "") -> None:
+        before = "\r\x1b[2K" if self.live else ""  # carriage return, erase the line
+        print(before + text, end=end, file=self.out, flush=True)
+
+
+def _minutes(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

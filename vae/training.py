@@ -1,0 +1,78 @@
+"""The training loop, and what it tells on the way."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from minigrad.optim import Optimizer
+from numpy import ndarray
+from numpy.random import Generator
+
+from vae.models import VAE
+from vae.objectives import Bound, elbo
+
+
+@dataclass
+class History:
+    """One row an epoch; all bounds are means over the epoch's data, in nats."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    interrupted: bool = False
+
+
+def as_it_is(x: ndarray, *, rng: Generator) -> ndarray:
+    """The batch itself."""
+    return x
+
+
+def fit(model: VAE, x: ndarray, *, epochs: int, batch_size: int, optimizer: Optimizer,
+        rng: Generator, prepare: Callable[..., ndarray] = as_it_is,
+        objective: Callable[..., Bound] = elbo,
+        on_step: Callable[[int, int, float], None] | None = None,
+        on_epoch: Callable[[dict[str, Any]], None] | None = None) -> History:
+    """Maximise the mean of `objective` over `x` (n, …) by stochastic gradients.
+
+    prepare: what is done to each batch as it is used, such as binarising it: `prepare(x, rng=rng)`.
+    on_step(epoch, step, bound) and on_epoch(row) are told how it goes; on_epoch may add to its row.
+    Ctrl-C ends training after the current step, with `history.interrupted` set.
+    """
+    check_data(x)
+    history, starts = History(), range(0, len(x), batch_size)
+    try:
+        for epoch in range(1, epochs + 1):
+            began, total, order = time.perf_counter(), np.zeros(3), rng.permutation(len(x))
+            for step, start in enumerate(starts):
+                batch = prepare(x[order[start:start + batch_size]], rng=rng)
+                bound = objective(model, batch, rng=rng)
+                loss = -np.mean(bound.value)
+                loss.backward()
+                optimizer.step()
+                optimizer.zero_grad()
+                total += [np.sum(part.data, dtype=np.float64) for part in bound]
+                if on_step:
+                    on_step(epoch, step, -loss.item())
+            row = dict(zip(("train_elbo", "train_reconstruction", "train_kl"), total / len(x)))
+            row = {"epoch": epoch, **row, "seconds": time.perf_counter() - began}
+            history.rows.append(row)
+            if on_epoch:
+                on_epoch(row)
+    except KeyboardInterrupt:
+        history.interrupted = True
+    return history
+
+
+def check_data(x: ndarray) -> None:
+    """An empty set, and values that are no numbers, are found before training."""
+    if len(x) == 0:
+        raise ValueError(f"no data: an array of shape {x.shape}; give at least one row")
+    if not np.issubdtype(x.dtype, np.floating):
+        raise TypeError(f"data of dtype {x.dtype}: floating point is expected; divide pixels by 255")
+    bad = ~np.isfinite(x)
+    if bad.any():
+        first = np.argwhere(bad)[0].tolist()
+        raise ValueError(f"{int(bad.sum())} of {x.size} values are NaN or infinite, the first at "
+                         f"{first}: leave out such rows, or fill in what is missing")
