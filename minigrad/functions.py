@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.rules.linalg import mT
+from minigrad.kernels import products
+from minigrad.rules.linalg import mT, product
 from minigrad.rules.reductions import kept
 from minigrad.tensor import untraced, with_vjp
 
@@ -90,17 +91,15 @@ def log_softmax(x: Any, axis: int | tuple[int, ...] = -1) -> Any:
     return x - np.log(np.sum(np.exp(x), axis, keepdims=True))
 
 
-@with_vjp(lambda g, y, x, w, b: _rows(g @ mT(w), x.shape),
-          lambda g, y, x, w, b: mT(_rows(x)) @ _rows(g),
+@with_vjp(lambda g, y, x, w, b: _rows(product(_rows(g), mT(w)), x.shape),
+          lambda g, y, x, w, b: product(mT(_rows(x)), _rows(g)),
           lambda g, y, x, w, b: np.sum(_rows(g), axis=0))
 def affine(x: Any, w: Any, b: Any) -> Any:
     """x @ w + b, as one operation and in one array; x (..., n), w (n, m), b (m,)."""
     if x.shape[-1:] != w.shape[:1] or b.shape != w.shape[1:]:
         raise ValueError(f"x @ w + b with x {x.shape}, w {w.shape}, b {b.shape}: they must be "
                          "(..., n), (n, m) and (m,)")
-    y = _rows(x) @ w
-    y += b
-    return _rows(y, (*x.shape[:-1], w.shape[1]))
+    return _rows(products.product(_rows(x), w, b), (*x.shape[:-1], w.shape[1]))
 
 
 def stop_gradient(x: Any) -> Any:

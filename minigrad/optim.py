@@ -55,7 +55,7 @@ class Optimizer(ABC):
                 if not p.data.flags.c_contiguous or not p.data.flags.writeable:
                     p.data = np.array(p.data, order="C")
                 groups.append((p.data, np.ascontiguousarray(p.grad), *states))
-        sweep(self.rule(lr, self.steps), groups)
+        sweep(self.rule(lr, self.steps), groups, cost=2)
 
     def zero_grad(self) -> None:
         """Forget the gradients, which otherwise add up."""
@@ -184,7 +184,7 @@ def clip_global_norm(params: Iterable[Tensor], largest: float) -> float:
     Pascanu et al. 2013, algorithm 1.
     """
     grads = [p.grad for p in params if p.grad is not None]
-    norm = math.sqrt(sum(float(np.vdot(g, g)) for g in grads))
+    norm = math.sqrt(sum(float(np.sum(np.square(g))) for g in grads))
     if norm > largest:
         for g in grads:
             g *= largest / norm

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from minigrad.kernels import products as kernels
 from minigrad.tensor import Every, Primitive, Tensor, composed, rule
 
 
@@ -21,7 +22,8 @@ def mT(x: Any) -> Any:
 
 
 product = Primitive(  # of matrices; `matmul` brings vectors into this form
-    np.matmul, lambda g, z, x, y: matmul(g, mT(y)), lambda g, z, x, y: _left_product(x, g, y))
+    kernels.product, lambda g, z, x, y: matmul(g, mT(y)), lambda g, z, x, y: _left_product(x, g, y),
+    name="matmul", elementwise=True)
 
 
 def _left_product(x: Any, g: Any, y: Any) -> Any:

@@ -187,11 +187,14 @@ def hstack(tup: Any) -> Any:
 
 @composed(np.split)
 def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list:
-    n = ary.shape[axis]
-    if isinstance(indices_or_sections, (int, np.integer)) and n % indices_or_sections:
+    if not isinstance(indices_or_sections, (int, np.integer)):
+        return array_split(ary, indices_or_sections, axis)
+    n, size = ary.shape[axis], ary.shape[axis] // indices_or_sections
+    if n != size * indices_or_sections:
         raise ValueError(f"np.split: {n} elements along axis {axis} can't be cut into "
                          f"{indices_or_sections} equal parts; np.array_split takes unequal ones")
-    return array_split(ary, indices_or_sections, axis)
+    before = (slice(None),) * (axis % ary.ndim)
+    return [ary[(*before, slice(i, i + size))] for i in range(0, n, size)]
 
 
 @composed(np.array_split)

@@ -56,10 +56,11 @@ class Bernoulli(Distribution):
 @with_vjp(lambda g, y, l, x, event_ndim: slope(_over_event(g, event_ndim), l, x),
           lambda g, y, l, x, event_ndim: _over_event(g, event_ndim) * l)
 def log_likelihood(l: ndarray, x: ndarray, event_ndim: int) -> ndarray:
-    if 0 < l.ndim == event_ndim:  # one event and no batch
+    batch = l.shape[:l.ndim - event_ndim]
+    if not batch:  # one event: a batch of one
         return log_likelihood(l[None], x, event_ndim)[0]
-    x = np.broadcast_to(x, l.shape)
-    out = np.empty(l.shape[:l.ndim - event_ndim], l.dtype)
+    x, l = np.broadcast_to(x, l.shape).reshape(*batch, -1), l.reshape(*batch, -1)
+    out = np.empty(batch, l.dtype)
 
     def piece(i: Any) -> None:
         logits, data = l[i], x[i]
@@ -67,17 +68,14 @@ def log_likelihood(l: ndarray, x: ndarray, event_ndim: int) -> ndarray:
             raise ValueError(f"Bernoulli.log_prob: x lies in [{np.min(x):g}, {np.max(x):g}], a coin "
                              "shows 0 or 1: divide pixels by 255 (and binarise), or take a Normal")
         # x·l - max(l, 0) - log(1 + e) = (x - ½)·l - ½|l| - log(1 + e), with e = exp(-|l|) ≤ 1
-        half = np.abs(logits)
-        e = np.negative(half)
+        size = np.abs(logits)
+        e = np.negative(size)
         np.exp(e, out=e)
         e += 1
-        linear = data - l.dtype.type(0.5)
-        linear *= logits
-        half *= 0.5
-        linear -= half
-        out[i] = event_sum(linear, event_ndim) - _sum_of_logs(e, event_ndim)
+        linear = np.vecdot(data - l.dtype.type(0.5), logits)
+        out[i] = linear - 0.5 * size.sum(axis=-1) - _sum_of_logs(e)
 
-    in_slices(piece, l.shape)
+    in_slices(piece, l.shape, cost=6)
     return out
 
 
@@ -98,20 +96,17 @@ def slope(g: ndarray, l: ndarray, x: ndarray) -> ndarray:
         t += x[i]
         t *= g[i]
 
-    in_slices(piece, l.shape)
+    in_slices(piece, l.shape, cost=3)
     return out
 
 
-def _sum_of_logs(factors: ndarray, event_ndim: int) -> ndarray:
-    """Σ log f over the event for 1 ≤ f ≤ 2, overwriting f: logarithms of products are fewer.
+def _sum_of_logs(f: ndarray) -> ndarray:
+    """Σ log f over the last axis for 1 ≤ f ≤ 2, overwriting f: logarithms of products are fewer.
 
     A product of 64 such factors stays far from overflow and errs as little as the sum.
     """
-    if event_ndim == 0:
-        return np.log(factors, out=factors)
-    f = factors.reshape(*factors.shape[:factors.ndim - event_ndim], -1)
     for _ in range(6):
-        if f.shape[-1] % 2:
+        if f.shape[-1] % 2 or f.shape[-1] == 0:
             break
         middle = f.shape[-1] // 2
         f = np.multiply(f[..., :middle], f[..., middle:], out=f[..., :middle])

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from minigrad.tensor import with_vjp
 
 from vae.distributions.base import Distribution, event_sum
 from vae.distributions.normal import Normal
@@ -46,9 +47,11 @@ def _normal_normal(q: Normal, p: Normal) -> Any:
         excess = (_excess(q.log_std - p.log_std)
                   + 0.5 * np.square((q.mean - p.mean) / p.std))
     shape = np.broadcast_shapes(q.shape, p.shape)
-    return event_sum(np.broadcast_to(excess, shape), q.event_ndim)
+    return event_sum(excess if excess.shape == shape else np.broadcast_to(excess, shape),
+                     q.event_ndim)
 
 
+@with_vjp(lambda g, y, r: g * np.expm1(2 * r))
 def _excess(r: Any) -> Any:
     """½(e²ʳ - 1) - r ≥ 0, for r = log(s_q/s_p): what the spreads alone contribute."""
     return 0.5 * np.expm1(2 * r) - r
