@@ -26,10 +26,10 @@ from minigrad.functions import (
 from minigrad.rules.shaping import index_put
 from minigrad.tensor import NoRule, Tensor, rule
 from minigrad.tensor import Primitive as primitive
-from minigrad.kernels.allocator import keep_pages
+from minigrad.kernels.process import tune
 from minigrad.transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 
-keep_pages()
+tune()
 
 __all__ = [
     "NoRule", "Tensor", "affine", "check_grads", "elu", "gelu", "grad", "hessian", "hvp",

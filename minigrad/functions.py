@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.kernels import products
 from minigrad.rules.linalg import mT, product
 from minigrad.rules.reductions import kept
 from minigrad.tensor import untraced, with_vjp
@@ -99,7 +98,9 @@ def affine(x: Any, w: Any, b: Any) -> Any:
     if x.shape[-1:] != w.shape[:1] or b.shape != w.shape[1:]:
         raise ValueError(f"x @ w + b with x {x.shape}, w {w.shape}, b {b.shape}: they must be "
                          "(..., n), (n, m) and (m,)")
-    return _rows(products.product(_rows(x), w, b), (*x.shape[:-1], w.shape[1]))
+    y = _rows(x) @ w
+    y += b
+    return _rows(y, (*x.shape[:-1], w.shape[1]))
 
 
 def stop_gradient(x: Any) -> Any:

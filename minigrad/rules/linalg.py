@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minigrad.kernels import products as kernels
 from minigrad.tensor import Every, Primitive, Tensor, composed, rule
 
 
@@ -22,8 +21,7 @@ def mT(x: Any) -> Any:
 
 
 product = Primitive(  # of matrices; `matmul` brings vectors into this form
-    kernels.product, lambda g, z, x, y: matmul(g, mT(y)), lambda g, z, x, y: _left_product(x, g, y),
-    name="matmul", elementwise=True)
+    np.matmul, lambda g, z, x, y: matmul(g, mT(y)), lambda g, z, x, y: _left_product(x, g, y))
 
 
 def _left_product(x: Any, g: Any, y: Any) -> Any:
