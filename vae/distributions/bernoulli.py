@@ -59,12 +59,14 @@ def log_likelihood(l: ndarray, x: ndarray, event_ndim: int) -> ndarray:
     batch = l.shape[:l.ndim - event_ndim]
     if not batch:  # one event: a batch of one
         return log_likelihood(l[None], x, event_ndim)[0]
-    x, l = np.broadcast_to(x, l.shape).reshape(*batch, -1), l.reshape(*batch, -1)
+    x = x if x.shape == l.shape else np.broadcast_to(x, l.shape)
+    x, l = x.reshape(*batch, -1), l.reshape(*batch, -1)
     out = np.empty(batch, l.dtype)
 
     def piece(i: Any) -> None:
         logits, data = l[i], x[i]
-        if not (data.min(initial=1) >= 0 and data.max(initial=0) <= 1):
+        if data.size and not (np.minimum.reduce(data, axis=None) >= 0
+                              and np.maximum.reduce(data, axis=None) <= 1):
             raise ValueError(f"Bernoulli.log_prob: x lies in [{np.min(x):g}, {np.max(x):g}], a coin "
                              "shows 0 or 1: divide pixels by 255 (and binarise), or take a Normal")
         # x·l - max(l, 0) - log(1 + e) = (x - ½)·l - ½|l| - log(1 + e), with e = exp(-|l|) ≤ 1

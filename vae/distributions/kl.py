@@ -41,17 +41,21 @@ def closed_form(q_type: type, p_type: type) -> Callable[[Callable], Callable]:
 @closed_form(Normal, Normal)
 def _normal_normal(q: Normal, p: Normal) -> Any:
     """Σ log(s_p/s_q) + ½ (s_q² + (m_q - m_p)²)/s_p² - ½; never below 0 by rounding."""
-    if p.is_standard:  # Kingma and Welling (2014), appendix B: -½ Σ 1 + log s² - m² - s²
-        excess = _excess(q.log_std) + 0.5 * np.square(q.mean)
+    if p.is_standard:
+        per_dimension = to_standard(q.mean, q.log_std)
     else:
-        excess = (_excess(q.log_std - p.log_std)
-                  + 0.5 * np.square((q.mean - p.mean) / p.std))
+        per_dimension = to_standard((q.mean - p.mean) / p.std, q.log_std - p.log_std)
     shape = np.broadcast_shapes(q.shape, p.shape)
-    return event_sum(excess if excess.shape == shape else np.broadcast_to(excess, shape),
-                     q.event_ndim)
+    if per_dimension.shape != shape:
+        per_dimension = np.broadcast_to(per_dimension, shape)
+    return event_sum(per_dimension, q.event_ndim)
 
 
-@with_vjp(lambda g, y, r: g * np.expm1(2 * r))
-def _excess(r: Any) -> Any:
-    """½(e²ʳ - 1) - r ≥ 0, for r = log(s_q/s_p): what the spreads alone contribute."""
-    return 0.5 * np.expm1(2 * r) - r
+@with_vjp(lambda g, y, m, r: g * m, lambda g, y, m, r: g * np.expm1(2 * r))
+def to_standard(m: Any, r: Any) -> Any:
+    """KL(N(m, e²ʳ)‖N(0, 1)) = ½(m² + e²ʳ - 1) - r, of each dimension; r = log s.
+
+    Kingma and Welling (2014), appendix B: -½ (1 + log s² - m² - s²).  Both m² and (e²ʳ - 1)/2 - r
+    are 0 or more, and expm1 keeps the latter's digits near r = 0.
+    """
+    return 0.5 * np.square(m) + (0.5 * np.expm1(2 * r) - r)

@@ -1,0 +1,109 @@
+"""float32 stays float32 whatever constant it meets, and nothing overflows that need not."""
+
+from __future__ import annotations
+
+import operator
+
+import minigrad as mg
+import numpy as np
+import pytest
+import scipy.special as sc
+from minigrad.tensor import Tensor
+
+BINARY = [operator.add, operator.sub, operator.mul, operator.truediv, operator.pow,
+          operator.floordiv, operator.mod, np.maximum, np.minimum, np.power, np.hypot,
+          np.logaddexp, np.arctan2, lambda x, y: np.where(np.array([True, False]), x, y)]
+CONSTANTS = {
+    "int": 2, "float": 2.5, "bool": True, "float64": np.float64(2.5), "int64": np.int64(3),
+    "sqrt": np.sqrt(2), "0-d": np.array(1.5), "0-d int": np.array(2), "int array": np.array([1, 3]),
+    "list": [1.0, 2.0], "float32": np.array([1, 2], np.float32),
+}
+constants = pytest.mark.parametrize("constant", CONSTANTS.values(), ids=CONSTANTS)
+binary = pytest.mark.parametrize("op", BINARY, ids=lambda f: f.__name__)
+
+
+@binary
+@constants
+@pytest.mark.parametrize("shape", [(2,), ()])
+def test_constants_leave_float32_alone(op, constant, shape):
+    t = Tensor(np.full(shape, 1.5, np.float32))
+    for out, expected in [(op(t, constant), op(np.full(shape, 1.5), constant)),
+                          (op(constant, t), op(constant, np.full(shape, 1.5)))]:
+        assert out.dtype == np.float32
+        np.testing.assert_allclose(out.data, expected, rtol=1e-6)
+        np.sum(out).backward()
+        assert t.grad.dtype == np.float32 and t.grad.shape == shape
+
+
+@constants
+def test_constants_leave_float32_alone_in_second_derivatives(constant):
+    x = np.array([1.5, 2.5], np.float32)
+    f = lambda x: np.sum(np.maximum(x * constant, x) ** constant / (x + constant))
+    assert mg.hessian(f)(x).dtype == mg.hvp(f, (x,), (x,))[0].dtype == np.float32
+    assert mg.jvp(f, (x,), (x,))[1].dtype == np.float32
+
+
+def test_products_with_integer_arrays_stay_float32():
+    t = Tensor(np.ones((2, 2), np.float32))
+    assert (t @ np.eye(2, dtype=int)).dtype == (np.eye(2, dtype=int) @ t).dtype == np.float32
+
+
+@binary
+def test_float64_arrays_promote_as_in_numpy_and_the_gradient_is_float32_again(op):
+    x, y = np.array([1.5, 2.5], np.float32), np.array([0.3, 1.7])
+    t = Tensor(x)
+    out = op(t, y)
+    assert out.dtype == np.float64
+    np.testing.assert_array_equal(out.data, op(x, y))
+    np.sum(out).backward()
+    assert t.grad.dtype == np.float32
+
+
+# -- stability --------------------------------------------------------------------------------------
+BIG = np.finfo(np.float32).max
+ENDS = np.array([-BIG, -1e30, -1e4, -90, -1e-30, 0, 1e-30, 20, 90, 1e4, 1e30, BIG], np.float32)
+ELEMENTWISE = {  # float32 function, and its value and slope in float64
+    "softplus": (mg.softplus, lambda x: np.logaddexp(0, x), sc.expit),
+    "log_sigmoid": (mg.log_sigmoid, lambda x: -np.logaddexp(0, -x), lambda x: sc.expit(-x)),
+    "sigmoid": (mg.sigmoid, sc.expit, lambda x: sc.expit(x) * sc.expit(-x)),
+    "tanh": (np.tanh, np.tanh, lambda x: 1 - np.tanh(x) ** 2),
+    "relu": (mg.relu, lambda x: np.maximum(x, 0), lambda x: x > 0),
+    "elu": (mg.elu, lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))),
+            lambda x: np.exp(np.minimum(x, 0))),
+    "bernoulli": (lambda l: 0.25 * l - mg.softplus(l), lambda l: 0.25 * l - np.logaddexp(0, l),
+                  lambda l: 0.25 - sc.expit(l)),
+}
+
+
+@pytest.mark.parametrize("f, value, slope", ELEMENTWISE.values(), ids=ELEMENTWISE)
+def test_elementwise_functions_are_right_up_to_the_ends_of_float32(f, value, slope):
+    out, pullback = mg.vjp(f, ENDS)
+    (gradient,) = pullback(np.ones_like(ENDS))
+    wide = ENDS.astype(np.float64)
+    smallest = np.finfo(np.float32).tiny  # below it float32 has no full precision
+    np.testing.assert_allclose(out, value(wide), rtol=1e-6, atol=smallest)
+    np.testing.assert_allclose(gradient, slope(wide), rtol=1e-6, atol=2e-7)
+    assert out.dtype == gradient.dtype == np.float32
+
+
+@pytest.mark.parametrize("x, p", [
+    ([1e4, -1e4, 0], [1, 0, 0]), ([-1e4, -1e4, -1e4], [1 / 3] * 3), ([1e4, 1e4, 0], [.5, .5, 0]),
+    ([-1e30, 1e30, 1e30], [0, .5, .5]), ([BIG, BIG, 0], [.5, .5, 0]), ([-BIG, -BIG], [.5, .5]),
+])
+def test_functions_of_rows_are_right_for_large_numbers(x, p):
+    x, p = np.array(x, np.float32), np.array(p)
+    g = np.arange(1, len(x) + 1).astype(np.float32)
+    (total, back), (log_p, back_log), (share, back_share) = (
+        mg.vjp(f, x) for f in (mg.logsumexp, mg.log_softmax, mg.softmax))
+    np.testing.assert_allclose(total, x.max(), rtol=1e-4)
+    np.testing.assert_allclose(log_p, np.float64(x) - sc.logsumexp(np.float64(x)), rtol=1e-6)
+    for found, expected in [(back(np.float32(1))[0], p), (share, p),
+                            (back_log(g)[0], g - p * g.sum()), (back_share(g)[0], p * (g - p @ g))]:
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_logsumexp_of_a_row_of_minus_infinity():
+    x = np.array([[-np.inf, -np.inf], [-np.inf, 1.0]])
+    value, pullback = mg.vjp(lambda x: mg.logsumexp(x, axis=1), x)
+    np.testing.assert_array_equal(value, [-np.inf, 1])
+    np.testing.assert_array_equal(pullback(np.ones(2))[0][1], [0, 1])

@@ -1,0 +1,39 @@
+"""Every block of Python in README.md and docs runs; the blocks of a page share their names."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_code_blocks_run(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    text = page.read_text()
+    for block in BLOCK.finditer(text):
+        line = text[:block.start()].count("\n") + 1  # so that a traceback shows the page's line
+        exec(compile("\n" * line + block[1], str(page), "exec"), names)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_and_pictures_lead_somewhere(page):
+    missing = [link for link in LINK.findall(page.read_text())
+               if not (page.parent / link).exists()]
+    assert not missing
+
+
+def test_blocks_that_state_results_are_checked():
+    """The README's two examples contain assertions' worth: run here with their claims."""
+    names: dict = {}
+    for block in BLOCK.finditer((ROOT / "README.md").read_text()):
+        exec(block[1], names)
+    assert np.allclose(names["slope"], np.cos(names["x"]))
