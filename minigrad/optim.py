@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
+from minigrad.kernels.blas import axpby
 from minigrad.kernels.blocks import sweep
 from minigrad.tensor import PLAIN, Tensor
 
@@ -105,15 +106,12 @@ class Adam(Optimizer):
         rate, eps = lr * (1 - b1) / (1 - b1**t) / root, self.eps / root
 
         def update(p: ndarray, g: ndarray, m: ndarray, v: ndarray, s: ndarray) -> None:
-            m *= b1
-            m += g
-            v *= b2
-            v += np.square(g, out=s)
+            axpby(1, g, b1, m)
+            axpby(1, np.square(g, out=s), b2, v)
             np.sqrt(v, out=s)
             s += eps
             np.divide(m, s, out=s)
-            s *= rate
-            p -= s
+            axpby(-rate, s, 1, p)
         return update
 
 

@@ -55,15 +55,3 @@ def sweep(update: Callable[..., None], groups: Sequence[tuple[ndarray, ...]], co
                 update(*pieces, np.empty_like(pieces[0]))
 
     in_slices(work, (starts[-1],), cost)
-
-
-def threaded(ufunc: np.ufunc, cost: float) -> Callable[[ndarray], ndarray]:
-    """A ufunc of one float array, on several threads if it is large."""
-    def forward(x: ndarray) -> ndarray:
-        if x.size * cost < WORTH or x.ndim == 0:
-            return ufunc(x)
-        out = np.empty(x.shape, x.dtype)
-        in_slices(lambda i: ufunc(x[i], out=out[i]), x.shape, cost)
-        return out
-    forward.__name__ = ufunc.__name__
-    return forward

@@ -19,13 +19,11 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from pathlib import Path
 
-import numpy as np
+from minigrad.kernels.blas import sleep_when_idle
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 LARGEST_MMAP_THRESHOLD = 32 << 20  # glibc takes no more, and ignores the call if asked to
-SPIN = "OPENBLAS_THREAD_TIMEOUT"  # of 2**n processor cycles
 
 
 def tune() -> None:
@@ -45,30 +43,3 @@ def keep_pages() -> bool:
         return False
     return bool(mallopt(M_MMAP_THRESHOLD, LARGEST_MMAP_THRESHOLD)
                 and mallopt(M_TRIM_THRESHOLD, 1 << 30))
-
-
-def sleep_when_idle(cycles: int = 14) -> bool:
-    """Whether NumPy's OpenBLAS could be told; its threads start anew with the next product."""
-    library = openblas()
-    if library is None or SPIN in os.environ:
-        return False
-    os.environ[SPIN] = str(cycles)
-    try:
-        library.openblas_read_env()
-        library.blas_thread_shutdown_()
-    finally:
-        del os.environ[SPIN]
-    return True
-
-
-def openblas() -> ctypes.CDLL | None:
-    """The OpenBLAS that NumPy's wheel brings, if it is one that can be told."""
-    package = Path(np.__file__).parent
-    for path in [*package.parent.glob("numpy.libs/*openblas*"), *package.glob(".dylibs/*openblas*")]:
-        try:
-            library = ctypes.CDLL(str(path))
-        except OSError:
-            continue
-        if hasattr(library, "openblas_read_env") and hasattr(library, "blas_thread_shutdown_"):
-            return library
-    return None

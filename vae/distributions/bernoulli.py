@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from minigrad.functions import sigmoid, softplus
 from minigrad.kernels.blocks import in_slices
-from minigrad.tensor import untraced, with_vjp
+from minigrad.tensor import Tensor, untraced, with_vjp
 from numpy import ndarray
 from numpy.random import Generator
 
@@ -44,7 +45,8 @@ class Bernoulli(Distribution):
         if shape != self.shape:
             raise ValueError(f"Bernoulli.log_prob of x with shape {np.shape(x)}, but the logits "
                              f"have shape {self.shape}: x must broadcast to it")
-        return log_likelihood(self.logits, x, event_ndim=self.event_ndim)
+        found = {} if isinstance(self.logits, Tensor) else None
+        return log_likelihood(self.logits, x, event_ndim=self.event_ndim, found=found)
 
     def entropy(self) -> Any:
         """Σ log(1 + exp(logit)) - p·logit, in nats."""
@@ -52,54 +54,50 @@ class Bernoulli(Distribution):
 
 
 # In calculus: Σ x·l - softplus(l), whose slope by l is x - sigmoid(l).  In memory: the output layer
-# is the largest array of a VAE, so both go through it once, in blocks that stay in the cache.
-@with_vjp(lambda g, y, l, x, event_ndim: slope(_over_event(g, event_ndim), l, x),
-          lambda g, y, l, x, event_ndim: _over_event(g, event_ndim) * l)
-def log_likelihood(l: ndarray, x: ndarray, event_ndim: int) -> ndarray:
+# is the largest array of a VAE, so both are computed in one pass, block by block, from one
+# exponential; the slope waits in `found` until first-order backprop comes for it.
+@with_vjp(lambda g, y, l, x, event_ndim, found: _over_event(g, event_ndim) * _slope(l, x, found),
+          lambda g, y, l, x, event_ndim, found: _over_event(g, event_ndim) * l)
+def log_likelihood(l: ndarray, x: ndarray, event_ndim: int, found: dict | None) -> ndarray:
     batch = l.shape[:l.ndim - event_ndim]
-    if not batch:  # one event: a batch of one
-        return log_likelihood(l[None], x, event_ndim)[0]
     x = x if x.shape == l.shape else np.broadcast_to(x, l.shape)
-    x, l = x.reshape(*batch, -1), l.reshape(*batch, -1)
-    out = np.empty(batch, l.dtype)
+    shape = (*(batch or (1,)), math.prod(l.shape[l.ndim - event_ndim:]))
+    rows, data = l.reshape(shape), x.reshape(shape)
+    out, slope = np.empty(shape[:-1], l.dtype), None
+    if found is not None:
+        found["slope"] = np.empty(l.shape, l.dtype)
+        slope = found["slope"].reshape(shape)
 
-    def piece(i: Any) -> None:
-        logits, data = l[i], x[i]
-        if data.size and not (np.minimum.reduce(data, axis=None) >= 0
-                              and np.maximum.reduce(data, axis=None) <= 1):
-            raise ValueError(f"Bernoulli.log_prob: x lies in [{np.min(x):g}, {np.max(x):g}], a coin "
-                             "shows 0 or 1: divide pixels by 255 (and binarise), or take a Normal")
+    def piece(i: slice) -> None:
+        _check_range(data[i], x)
         # x·l - max(l, 0) - log(1 + e) = (x - ½)·l - ½|l| - log(1 + e), with e = exp(-|l|) ≤ 1
-        size = np.abs(logits)
-        e = np.negative(size)
-        np.exp(e, out=e)
+        size, centred = np.abs(rows[i]), data[i] - l.dtype.type(0.5)
+        out[i] = np.vecdot(centred, rows[i]) - 0.5 * size.sum(axis=-1)
+        e = np.exp(np.negative(size, out=size), out=size)
         e += 1
-        linear = np.vecdot(data - l.dtype.type(0.5), logits)
-        out[i] = linear - 0.5 * size.sum(axis=-1) - _sum_of_logs(e)
+        if slope is not None:  # x - sigmoid(l) = (x - ½) - sign(l)·(1/(1 + e) - ½)
+            half = np.divide(1, e, out=slope[i])
+            half -= 0.5
+            np.copysign(half, rows[i], out=half)
+            np.subtract(centred, half, out=half)
+        out[i] -= _sum_of_logs(e)
 
-    in_slices(piece, l.shape, cost=6)
-    return out
+    in_slices(piece, shape, cost=6)
+    return out.reshape(batch)
 
 
-@with_vjp(lambda c, y, g, l, x: c * (x - sigmoid(l)),
-          lambda c, y, g, l, x: -c * g * sigmoid(l) * sigmoid(-l),
-          lambda c, y, g, l, x: c * g)
-def slope(g: ndarray, l: ndarray, x: ndarray) -> ndarray:
-    """g·(x - sigmoid(l)); exp(-l) may overflow, and 1/(1 + inf) is the right 0."""
-    g, x = np.broadcast_to(g, l.shape), np.broadcast_to(x, l.shape)
-    out = np.empty(l.shape, l.dtype)
+def _slope(l: Any, x: Any, found: dict | None) -> Any:
+    """d/dl of x·l - log(1 + e^l): what was found on the way, or, to differentiate it again, anew."""
+    if found and type(l) is ndarray and type(x) is ndarray:
+        return found["slope"]
+    return x - sigmoid(l)
 
-    def piece(i: Any) -> None:
-        t = np.negative(l[i], out=out[i])
-        with np.errstate(over="ignore"):
-            np.exp(t, out=t)
-        t += 1
-        np.divide(-1, t, out=t)
-        t += x[i]
-        t *= g[i]
 
-    in_slices(piece, l.shape, cost=3)
-    return out
+def _check_range(data: ndarray, x: ndarray) -> None:
+    if data.size and not (np.minimum.reduce(data, axis=None) >= 0
+                          and np.maximum.reduce(data, axis=None) <= 1):
+        raise ValueError(f"Bernoulli.log_prob: x lies in [{np.min(x):g}, {np.max(x):g}], a coin "
+                         "shows 0 or 1: divide pixels by 255 (and binarise), or take a Normal")
 
 
 def _sum_of_logs(f: ndarray) -> ndarray:

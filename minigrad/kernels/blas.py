@@ -1,0 +1,69 @@
+"""What NumPy's OpenBLAS offers beyond NumPy, where there is one: by ctypes, and only as a favour.
+
+Everything here is right without it, only slower.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from numpy import ndarray
+
+SPIN = "OPENBLAS_THREAD_TIMEOUT"  # of 2**n processor cycles
+
+
+@cache
+def openblas() -> ctypes.CDLL | None:
+    """The library that NumPy's wheel brings."""
+    package = Path(np.__file__).parent
+    for path in [*package.parent.glob("numpy.libs/*openblas*"), *package.glob(".dylibs/*openblas*")]:
+        try:
+            return ctypes.CDLL(str(path))
+        except OSError:
+            continue
+    return None
+
+
+def sleep_when_idle(cycles: int = 14) -> bool:
+    """Whether BLAS's threads could be told not to spin; they start anew with the next product."""
+    library = openblas()
+    if SPIN in os.environ or not (hasattr(library, "openblas_read_env")
+                                  and hasattr(library, "blas_thread_shutdown_")):
+        return False
+    os.environ[SPIN] = str(cycles)
+    try:
+        library.openblas_read_env()
+        library.blas_thread_shutdown_()
+    finally:
+        del os.environ[SPIN]
+    return True
+
+
+def axpby(a: float, x: ndarray, b: float, y: ndarray) -> None:
+    """y ← a·x + b·y in one pass over memory; x and y contiguous, of one dtype and size."""
+    routine = _axpby(x.dtype.char) if x.size > 4096 else None
+    if routine is None:
+        y *= b
+        y += x if a == 1 else a * x
+    else:
+        routine(x.size, a, x.ctypes.data, 1, b, y.ctypes.data, 1)
+
+
+@cache
+def _axpby(dtype: str) -> Callable | None:
+    real = {"f": ctypes.c_float, "d": ctypes.c_double}.get(dtype)
+    for pattern, integer in (("scipy_cblas_{}axpby64_", ctypes.c_int64),
+                             ("cblas_{}axpby64_", ctypes.c_int64), ("cblas_{}axpby", ctypes.c_int)):
+        name = pattern.format({"f": "s", "d": "d"}.get(dtype))
+        if real and hasattr(openblas(), name):
+            routine = getattr(openblas(), name)
+            routine.argtypes = [integer, real, ctypes.c_void_p, integer,
+                                real, ctypes.c_void_p, integer]
+            routine.restype = None
+            return routine
+    return None
