@@ -7,6 +7,7 @@
 from minigrad import nn, optim
 from minigrad import rules as rules
 from minigrad.check import check_grads
+from minigrad.define import rule
 from minigrad.functions import (
     affine,
     elu,
@@ -23,10 +24,11 @@ from minigrad.functions import (
     softplus,
     stop_gradient,
 )
-from minigrad.rules.shaping import index_put
-from minigrad.tensor import NoRule, Tensor, rule
-from minigrad.tensor import Primitive as primitive
 from minigrad.kernels.process import tune
+from minigrad.rules.shaping import index_put
+from minigrad.table import NoRule
+from minigrad.tensor import Primitive as primitive
+from minigrad.tensor import Tensor
 from minigrad.transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 
 tune()

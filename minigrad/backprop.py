@@ -81,7 +81,8 @@ def backward(root: Tensor, seed: Any = None, *, keep: Iterable[Tensor] = (),
                          "of that shape; or reduce it to one number first, by np.sum or np.mean")
     seed = np.ones(root.shape, root.dtype) if seed is None else np.asarray(untraced(seed))
     if seed.shape != root.shape:
-        raise ValueError(f"backward(seed): the seed has shape {seed.shape}, the Tensor {root.shape}")
+        raise ValueError(f"backward(seed): the seed has shape {seed.shape}, the Tensor "
+                         f"{root.shape}")
     seed = seed.astype(root.dtype, copy=False)
     for leaf, g in pull([root], [seed], keep=keep, retain=retain).items():
         leaf.grad = g if leaf.grad is None else leaf.grad + g

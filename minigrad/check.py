@@ -12,7 +12,7 @@ from minigrad.tree import flatten, tree_map
 
 
 class GradientError(AssertionError):
-    """A derivative that disagrees with its finite difference; the text says where and by how much."""
+    """A derivative that disagrees with its finite difference; the text says by how much."""
 
 
 def check_grads(f: Callable, args: tuple, order: int = 2, *, rtol: float = 1e-6,

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from minigrad.define import with_vjp
 from minigrad.rules.linalg import mT, product
 from minigrad.rules.reductions import kept
-from minigrad.tensor import untraced, with_vjp
+from minigrad.tensor import untraced
 
 
 @with_vjp(lambda g, y, x: g * (y > 0), elementwise=True)

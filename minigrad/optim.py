@@ -25,7 +25,7 @@ Schedule = Callable[[int], float]
 
 
 class Optimizer(ABC):
-    """Abstract: counts steps, keeps the state arrays, and goes through the parameters block by block.
+    """Abstract: counts steps, keeps the state arrays, and goes through the parameters.
 
     A subclass names its states and updates one block of one parameter in place.
     """
@@ -65,7 +65,7 @@ class Optimizer(ABC):
 
     @abstractmethod
     def rule(self, lr: float, t: int) -> Callable[..., None]:
-        """`update(parameter, gradient, *states, scratch)` of the t-th step, t = 1, 2, …, in place."""
+        """`update(parameter, gradient, *states, scratch)` of step t = 1, 2, …, in place."""
 
 
 class SGD(Optimizer):
@@ -86,7 +86,7 @@ class SGD(Optimizer):
 
 
 class Adam(Optimizer):
-    """p ← p - lr·m̂/(√v̂ + eps), the bias-corrected moments of Kingma and Ba (2015), algorithm 1.
+    """p ← p - lr·m̂/(√v̂ + eps), m̂ and v̂ bias-corrected: Kingma and Ba (2015), algorithm 1.
 
     The states are m/(1 - β₁) and v/(1 - β₂): the same numbers, with two passes over memory less.
     """
@@ -177,7 +177,7 @@ def _descend(p: ndarray, g: ndarray, v: ndarray, s: ndarray, lr: float, eps: flo
 
 
 def clip_global_norm(params: Iterable[Tensor], largest: float) -> float:
-    """Scale all gradients together so that their joint 2-norm is at most `largest`; the norm before.
+    """Scale all gradients so that their joint 2-norm is at most `largest`; the norm before.
 
     Pascanu et al. 2013, algorithm 1.
     """
@@ -189,7 +189,7 @@ def clip_global_norm(params: Iterable[Tensor], largest: float) -> float:
     return norm
 
 
-# -- schedules: functions of the step, with no memory of their own -------------------------------------
+# -- schedules: functions of the step, with no memory of their own --------------------------------
 def constant(lr: float) -> Schedule:
     """`lr` at every step."""
     return lambda step: lr

@@ -19,7 +19,7 @@ derivative can't be confused with one of an inner.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import update_wrapper
 from itertools import count
 from typing import Any
@@ -27,19 +27,15 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-RULES: dict[Callable, Callable] = {}
-"""NumPy (or SciPy) function -> the primitive, or composition of primitives, that stands for it."""
+from minigrad.methods import Arraylike
+from minigrad.table import Every, NoRule, lookup
 
 PLAIN = 0  # the level of Tensors that users make: older than every transform's
 tick = count(1).__next__  # numbers Tensors, and levels, by age
 _new = object.__new__
 
 
-class NoRule(TypeError):
-    """A function, or an option of it, whose derivative nobody has written down."""
-
-
-class Tensor:
+class Tensor(Arraylike):
     """An array through which derivatives flow.
 
     `Tensor(array)` is a leaf: floating point, not copied.  Every NumPy function applied to it gives
@@ -51,9 +47,8 @@ class Tensor:
         grad: after `backward`, an ndarray of the same shape and dtype; None before.
     """
 
-    __slots__ = (
-        "data", "grad", "level", "order", "rule", "inputs", "values", "options", "__weakref__",
-    )  # fmt: skip
+    __slots__ = ("__weakref__", "data", "grad", "inputs", "level", "options", "order", "rule",
+                 "values")
 
     def __init__(self, data: Any):
         if isinstance(data, Tensor):
@@ -73,7 +68,7 @@ class Tensor:
         from minigrad.backprop import backward  # below this file: it walks what is defined here
         backward(self, seed, keep=keep, retain=retain)
 
-    # -- NumPy's protocols ---------------------------------------------------------------------
+    # -- NumPy's protocols ------------------------------------------------------------------------
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
         if method != "__call__":
             raise NoRule(f"np.{ufunc.__name__}.{method} has no derivative rule; use the function "
@@ -91,23 +86,6 @@ class Tensor:
                         "(scipy.special.polygamma, logsumexp and softmax are no ufuncs: "
                         "use mg.polygamma, mg.logsumexp, mg.softmax)")
 
-    # -- what an ndarray tells of itself ---------------------------------------------------------
-    shape = property(lambda self: self.data.shape)
-    dtype = property(lambda self: self.data.dtype)
-    ndim = property(lambda self: self.data.ndim)
-    size = property(lambda self: self.data.size)
-    T = property(lambda self: np.transpose(self))
-    mT = property(lambda self: np.swapaxes(self, -1, -2))
-
-    def __len__(self) -> int: return len(self.data)
-    def __iter__(self) -> Iterator[Tensor]: return (self[i] for i in range(len(self)))
-    def __bool__(self) -> bool: return bool(self.data)
-    def __float__(self) -> float: return float(self.data)
-    def __int__(self) -> int: return int(self.data)
-    def item(self) -> float: return self.data.item()
-    def tolist(self) -> list: return self.data.tolist()
-    def __format__(self, spec: str) -> str: return format(self.item(), spec) if spec else repr(self)
-
     def __repr__(self) -> str:
         if type(self.data) is Tensor:
             return f"Tensor({self.data!r})"
@@ -118,76 +96,6 @@ class Tensor:
         if self.rule is not None or self.level != PLAIN:
             raise TypeError("only leaves are copied and pickled; a result of operations is t.data")
         return Tensor, (self.data,)
-
-    # -- operators ---------------------------------------------------------------------------------
-    def __add__(self, other: Any) -> Tensor: return RULES[np.add](self, other)
-    def __radd__(self, other: Any) -> Tensor: return RULES[np.add](other, self)
-    def __sub__(self, other: Any) -> Tensor: return RULES[np.subtract](self, other)
-    def __rsub__(self, other: Any) -> Tensor: return RULES[np.subtract](other, self)
-    def __mul__(self, other: Any) -> Tensor: return RULES[np.multiply](self, other)
-    def __rmul__(self, other: Any) -> Tensor: return RULES[np.multiply](other, self)
-    def __truediv__(self, other: Any) -> Tensor: return RULES[np.divide](self, other)
-    def __rtruediv__(self, other: Any) -> Tensor: return RULES[np.divide](other, self)
-    def __floordiv__(self, other: Any) -> Tensor: return RULES[np.floor_divide](self, other)
-    def __rfloordiv__(self, other: Any) -> Tensor: return RULES[np.floor_divide](other, self)
-    def __mod__(self, other: Any) -> Tensor: return RULES[np.remainder](self, other)
-    def __rmod__(self, other: Any) -> Tensor: return RULES[np.remainder](other, self)
-    def __pow__(self, other: Any) -> Tensor: return RULES[np.power](self, other)
-    def __rpow__(self, other: Any) -> Tensor: return RULES[np.power](other, self)
-    def __matmul__(self, other: Any) -> Tensor: return RULES[np.matmul](self, other)
-    def __rmatmul__(self, other: Any) -> Tensor: return RULES[np.matmul](other, self)
-    def __neg__(self) -> Tensor: return RULES[np.negative](self)
-    def __pos__(self) -> Tensor: return RULES[np.positive](self)
-    def __abs__(self) -> Tensor: return RULES[np.absolute](self)
-
-    # Comparisons have no derivative: their results are constants, which is to say ndarrays.
-    def __eq__(self, other: Any) -> Any: return np.equal(untraced(self), untraced(other))
-    def __ne__(self, other: Any) -> Any: return np.not_equal(untraced(self), untraced(other))
-    def __lt__(self, other: Any) -> Any: return np.less(untraced(self), untraced(other))
-    def __le__(self, other: Any) -> Any: return np.less_equal(untraced(self), untraced(other))
-    def __gt__(self, other: Any) -> Any: return np.greater(untraced(self), untraced(other))
-    def __ge__(self, other: Any) -> Any: return np.greater_equal(untraced(self), untraced(other))
-    __hash__ = object.__hash__  # by identity, so that Tensors are keys of dictionaries
-
-    def __getitem__(self, index: Any) -> Tensor: return RULES[Tensor.__getitem__](self, index)
-
-    def __setitem__(self, index: Any, value: Any) -> None:
-        raise TypeError("Tensors are immutable, t[index] = value would change the past: use "
-                        "mg.index_put(t, index, value), or np.where(condition, value, t)")
-
-    # -- methods, wherever ndarray has the same name -------------------------------------------------
-    def sum(self, axis=None, keepdims=False): return np.sum(self, axis, keepdims=keepdims)
-    def mean(self, axis=None, keepdims=False): return np.mean(self, axis, keepdims=keepdims)
-    def prod(self, axis=None, keepdims=False): return np.prod(self, axis, keepdims=keepdims)
-    def max(self, axis=None, keepdims=False): return np.max(self, axis, keepdims=keepdims)
-    def min(self, axis=None, keepdims=False): return np.min(self, axis, keepdims=keepdims)
-    def var(self, axis=None, ddof=0, keepdims=False):
-        return np.var(self, axis, ddof=ddof, keepdims=keepdims)
-    def std(self, axis=None, ddof=0, keepdims=False):
-        return np.std(self, axis, ddof=ddof, keepdims=keepdims)
-    def cumsum(self, axis=None): return np.cumsum(self, axis)
-    def argmax(self, axis=None): return np.argmax(untraced(self), axis)
-    def argmin(self, axis=None): return np.argmin(untraced(self), axis)
-    def argsort(self, axis=-1): return np.argsort(untraced(self), axis)
-    def any(self, axis=None): return np.any(untraced(self), axis)
-    def all(self, axis=None): return np.all(untraced(self), axis)
-    def reshape(self, *shape): return np.reshape(self, shape[0] if len(shape) == 1 else shape)
-    def transpose(self, *axes):
-        return np.transpose(self, axes[0] if len(axes) == 1 else axes or None)
-    def swapaxes(self, axis1, axis2): return np.swapaxes(self, axis1, axis2)
-    def squeeze(self, axis=None): return np.squeeze(self, axis)
-    def ravel(self): return np.ravel(self)
-    def flatten(self): return np.ravel(self)
-    def repeat(self, repeats, axis=None): return np.repeat(self, repeats, axis)
-    def take(self, indices, axis=None): return np.take(self, indices, axis)
-    def diagonal(self, offset=0, axis1=0, axis2=1):
-        return np.diagonal(self, offset, axis1, axis2)
-    def trace(self, offset=0): return np.trace(self, offset)
-    def clip(self, min=None, max=None): return np.clip(self, min, max)
-    def round(self, decimals=0): return np.round(self, decimals)
-    def dot(self, other): return np.dot(self, other)
-    def astype(self, dtype): return RULES[Tensor.astype](self, np.dtype(dtype))
-    def copy(self): return RULES[np.positive](self)
 
 
 class Primitive:
@@ -281,56 +189,6 @@ class Primitive:
 
     def __repr__(self) -> str:
         return f"<primitive {self.name}>"
-
-
-class Every:
-    """The rules of a primitive of any number of arrays: `vjp(k, g, out, *arrays, **options)`."""
-
-    def __init__(self, vjp: Callable):
-        self.vjp = vjp
-
-    def __iter__(self) -> Iterator[Callable]:
-        for k in count():
-            yield lambda *args, k=k, **options: self.vjp(k, *args, **options)
-
-
-def with_vjp(*vjps: Callable | None, **about: Any) -> Callable[[Callable], Primitive]:
-    """Decorator: the function below is a primitive with these vjps."""
-    return lambda forward: Primitive(forward, *vjps, **about)
-
-
-def rule(function: Callable, *vjps: Any, **about: Any) -> Primitive:
-    """Enter into the table how `function`, of NumPy or SciPy, is differentiated."""
-    RULES[function] = primitive = Primitive(function, *vjps, **about)
-    return primitive
-
-
-def composed(*functions: Callable) -> Callable[[Callable], Callable]:
-    """Decorator: these NumPy functions are computed, for Tensors, by other functions with rules."""
-    def enter(composition: Callable) -> Callable:
-        for function in functions:
-            RULES[function] = composition
-        return composition
-    return enter
-
-
-def constant(*functions: Callable) -> None:
-    """These functions have no derivative anywhere: their results are ndarrays."""
-    for function in functions:
-        RULES[function] = lambda *args, _function=function, **options: _function(
-            *map(untraced, args), **{k: untraced(v) for k, v in options.items()})
-
-
-def lookup(function: Callable) -> Callable:
-    """The rule of `function`; those of SciPy are loaded when the first of its ufuncs is met."""
-    if function not in RULES and "scipy.special" in sys.modules:
-        import minigrad.rules.special  # noqa: F401
-    if function not in RULES:
-        name = f"{getattr(function, '__module__', None) or 'numpy'}.{function.__name__}"
-        raise NoRule(f"{name} has no derivative rule; write it with functions that have one, or "
-                     f"add it: mg.rule({name}, lambda g, out, *args: …), see docs/engine.md; "
-                     "for the value alone pass t.data")
-    return RULES[function]
 
 
 def untraced(x: Any) -> Any:

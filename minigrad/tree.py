@@ -14,7 +14,7 @@ def flatten(tree: Any) -> tuple[list, Callable[[list], Any]]:
 
 
 def _describe(node: Any, leaves: list) -> Callable[[Iterator], Any]:
-    """Appends the leaves below `node`; the result takes as many from an iterator and builds anew."""
+    """Append the leaves below `node`; the result takes as many from an iterator, to build anew."""
     if isinstance(node, dict):
         parts = {key: _describe(child, leaves) for key, child in node.items()}
         return lambda rest: {key: part(rest) for key, part in parts.items()}

@@ -1,4 +1,4 @@
-"""What a trained model is worth: bounds on test data, with a generator of their own and no graph."""
+"""What a trained model is worth: bounds on test data, by a generator of their own, no graph."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import math
 from typing import Any
 
 import numpy as np
-from minigrad.functions import logsumexp
-from minigrad.nn import frozen
 from numpy import ndarray
 
+from minigrad.functions import logsumexp
+from minigrad.nn import frozen
 from vae.models import VAE
 from vae.objectives import elbo, log_weights
 from vae.training import check_data

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from minigrad.nn import frozen
 from numpy import ndarray
 from scipy.special import ndtri
 
+from minigrad.nn import frozen
 from vae.models import VAE
 
 Path = str | os.PathLike

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator
+
 from minigrad.functions import relu
 from minigrad.nn import Dense, Sequential, glorot_uniform, he_uniform, zeros
 from minigrad.nn.initialisers import Initialiser
-from numpy.random import Generator
-
 from vae.distributions import Bernoulli, Normal
 
 
@@ -52,7 +53,7 @@ def dense(sizes: Sequence[int], head: Callable, *, activation: Callable = np.tan
     """
     weight = weight or (he_uniform if activation is relu else glorot_uniform)
     layers: list[Callable] = []
-    for n_in, n_out in zip(sizes[:-2], sizes[1:-1]):
+    for n_in, n_out in pairwise(sizes[:-1]):
         layers += [Dense(n_in, n_out, rng=rng, weight=weight, bias=bias), activation]
     last = glorot_uniform if weight is he_uniform else weight  # nothing is cut off after it
     return Sequential(*layers, head(*sizes[-2:], rng=rng, weight=last, bias=bias))

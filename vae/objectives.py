@@ -1,13 +1,13 @@
-"""Bounds on log p(x): functions of (model, x, rng), one number a datum, in nats, higher is better."""
+"""Bounds on log p(x): functions of (model, x, rng), one number a datum, in nats."""
 
 from __future__ import annotations
 
 import math
 from typing import Any, NamedTuple
 
-from minigrad.functions import logsumexp
 from numpy.random import Generator
 
+from minigrad.functions import logsumexp
 from vae.distributions import kl
 from vae.models import VAE
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from minigrad.optim import Optimizer
 from numpy import ndarray
 from numpy.random import Generator
 
+from minigrad.optim import Optimizer
 from vae.models import VAE
 from vae.objectives import Bound, elbo
 
@@ -70,7 +70,8 @@ def check_data(x: ndarray) -> None:
     if len(x) == 0:
         raise ValueError(f"no data: an array of shape {x.shape}; give at least one row")
     if not np.issubdtype(x.dtype, np.floating):
-        raise TypeError(f"data of dtype {x.dtype}: floating point is expected; divide pixels by 255")
+        raise TypeError(f"data of dtype {x.dtype}: floating point is expected; divide pixels by "
+                        "255")
     bad = ~np.isfinite(x)
     if bad.any():
         first = np.argwhere(bad)[0].tolist()

@@ -21,7 +21,8 @@ SPIN = "OPENBLAS_THREAD_TIMEOUT"  # of 2**n processor cycles
 def openblas() -> ctypes.CDLL | None:
     """The library that NumPy's wheel brings."""
     package = Path(np.__file__).parent
-    for path in [*package.parent.glob("numpy.libs/*openblas*"), *package.glob(".dylibs/*openblas*")]:
+    for path in (*package.parent.glob("numpy.libs/*openblas*"),
+                 *package.glob(".dylibs/*openblas*")):
         try:
             return ctypes.CDLL(str(path))
         except OSError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ def in_slices(work: Callable[[Any], None], shape: tuple[int, ...], cost: float) 
         for i in range(start, stop, most):
             work(slice(i, min(i + most, stop)))
 
-    run([lambda a=a, b=b: part(a, b) for a, b in zip(bounds, bounds[1:])], threads)
+    run([lambda a=a, b=b: part(a, b) for a, b in pairwise(bounds)], threads)
 
 
 def sweep(update: Callable[..., None], groups: Sequence[tuple[ndarray, ...]], cost: float) -> None:

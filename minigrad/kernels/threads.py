@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from functools import cache
+from itertools import pairwise
 from queue import SimpleQueue
 
 Piece = Callable[[], None]
@@ -35,14 +36,14 @@ def _cores() -> int:
 
 
 def run(pieces: Sequence[Piece], threads: int) -> None:
-    """Run all pieces on at most `threads` threads, each a run of neighbours; errors come through."""
+    """Run all pieces on at most `threads` threads, neighbours together; errors come through."""
     shares = min(threads, len(pieces))
     if shares <= 1 or threading.current_thread() in _workers:  # no waiting for one another
         return _each(pieces)
     bounds = [len(pieces) * k // shares for k in range(shares + 1)]
     _grow(shares - 1)
     done: SimpleQueue = SimpleQueue()
-    for a, b in zip(bounds[1:], bounds[2:]):
+    for a, b in pairwise(bounds[1:]):
         _jobs.put((pieces[a:b], done))
     errors = []
     try:

@@ -92,7 +92,7 @@ def load(path: str | os.PathLike, model: Any) -> None:
 
 
 def _children(node: Any) -> dict[str, Any] | None:
-    """What a container or a plain object holds, by name; None where there is nothing to look into."""
+    """What a container or a plain object holds, by name; None where there is nothing inside."""
     if isinstance(node, dict):
         return {str(key): child for key, child in node.items()}
     if isinstance(node, (list, tuple)):

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.tensor import Primitive, composed, constant, rule, untraced
+from minigrad.define import composed, constant, rule
+from minigrad.tensor import Primitive, untraced
 
 # -- arithmetic -----------------------------------------------------------------------------------
 rule(np.add, lambda g, z, x, y: g, lambda g, z, x, y: g)
@@ -99,7 +100,7 @@ def clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: 
     return clip_between(a, -math.inf if low is None else low, math.inf if high is None else high)
 
 
-# -- steps: the derivative is zero, and so they are Tensors with no way back ------------------------
+# -- steps: the derivative is zero, and so they are Tensors with no way back ----------------------
 for step in (np.sign, np.floor, np.ceil, np.trunc, np.rint):
     rule(step, lambda g, y, x: np.zeros_like(g))
 for step in (np.floor_divide, np.heaviside):
@@ -107,15 +108,15 @@ for step in (np.floor_divide, np.heaviside):
 rule(np.round, lambda g, y, a, decimals=0: np.zeros_like(g))
 rule(np.fix, lambda g, y, x: np.zeros_like(g))
 
-# -- questions: no derivative, the answers are ndarrays ---------------------------------------------
+# -- questions: no derivative, the answers are ndarrays -------------------------------------------
 constant(np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal,
          np.logical_and, np.logical_or, np.logical_not, np.logical_xor, np.isfinite, np.isinf,
          np.isnan, np.signbit, np.isclose, np.allclose, np.array_equal)
 
 
-# -- shared by several rules ------------------------------------------------------------------------
+# -- shared by several rules ----------------------------------------------------------------------
 def _nonzero(y: Any) -> Any:
-    """`y`, or 1 where it is 0: for quotients whose numerator is 0 there, and whose slope we call 0."""
+    """`y`, or 1 where it is 0: for quotients whose numerator is 0 there, and which we call 0."""
     return np.where(y == 0, 1, y)
 
 

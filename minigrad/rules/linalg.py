@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minigrad.tensor import Every, Primitive, Tensor, composed, rule
+from minigrad.define import composed, rule
+from minigrad.table import Every
+from minigrad.tensor import Primitive, Tensor, untraced
 
 
 def mT(x: Any) -> Any:
@@ -89,7 +91,7 @@ def vdot(a: Any, b: Any) -> Any:
     return np.sum(np.ravel(a) * np.ravel(b))
 
 
-# -- einsum: each operand's cotangent is an einsum of the others ------------------------------------
+# -- einsum: each operand's cotangent is an einsum of the others ----------------------------------
 contracted = Primitive(
     lambda *operands, terms, out: np.einsum(f"{','.join(terms)}->{out}", *operands,
                                             optimize=len(operands) > 2),
@@ -146,7 +148,7 @@ def _einsum_back(k: int, g: Any, operands: tuple, terms: tuple, out: str) -> Any
     return np.broadcast_to(part, full)
 
 
-# -- inverses, determinants, Cholesky ---------------------------------------------------------------
+# -- inverses, determinants, Cholesky -------------------------------------------------------------
 rule(np.linalg.inv, lambda g, y, a: -mT(y) @ g @ mT(y))
 solved = Primitive(
     np.linalg.solve,
@@ -173,10 +175,7 @@ class SlogdetResult(NamedTuple):
 
 @composed(np.linalg.slogdet)
 def slogdet(a: Tensor) -> SlogdetResult:
-    value = a
-    while type(value) is Tensor:
-        value = value.data
-    return SlogdetResult(np.linalg.slogdet(value)[0], log_abs_det(a))
+    return SlogdetResult(np.linalg.slogdet(untraced(a))[0], log_abs_det(a))
 
 
 def _cholesky_back(g: Any, low: Any) -> Any:

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.tensor import NoRule, Primitive, composed, constant, rule, untraced
+from minigrad.define import composed, constant, rule
+from minigrad.table import NoRule
+from minigrad.tensor import Primitive, untraced
 
 
 def kept(g: Any, x: Any, axis: Any = None, keepdims: bool = False) -> Any:

@@ -10,17 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.tensor import (
-    RULES,
-    Every,
-    NoRule,
-    Primitive,
-    Tensor,
-    composed,
-    constant,
-    rule,
-    untraced,
-)
+from minigrad.define import composed, constant, rule
+from minigrad.table import RULES, Every, NoRule
+from minigrad.tensor import Primitive, Tensor, untraced
 
 constant(np.shape, np.ndim, np.size, np.zeros_like, np.ones_like, np.empty_like, np.result_type,
          np.iscomplexobj, np.isrealobj)
@@ -46,12 +38,12 @@ rule(np.roll, lambda g, y, a, shift, axis=None:
 composed(np.flipud)(lambda m: np.flip(m, 0))
 composed(np.fliplr)(lambda m: np.flip(m, 1))
 
-# -- repeating, and summing up ----------------------------------------------------------------------
+# -- repeating, and summing up --------------------------------------------------------------------
 rule(np.broadcast_to, lambda g, y, array, shape: g)  # the engine undoes broadcasting
 rule(np.tile, lambda g, y, A, reps: _untiled(g, A, reps))
 rule(np.repeat, lambda g, y, a, repeats, axis=None: _unrepeated(g, a, repeats, axis))
 
-# -- gather and scatter ------------------------------------------------------------------------------
+# -- gather and scatter ---------------------------------------------------------------------------
 def _scatter(values: Any, index: Any, shape: tuple) -> np.ndarray:
     """Zeros of `shape`, with `values` added at `index`: what is there twice counts twice."""
     out = np.zeros(shape, values.dtype)
@@ -65,7 +57,7 @@ def _scatter(values: Any, index: Any, shape: tuple) -> np.ndarray:
 def _hits_once(index: Any) -> bool:
     """Basic and boolean indices name each element once; integer arrays may name one again."""
     return all(i is None or i is Ellipsis or isinstance(i, (int, np.integer, slice))
-               or getattr(i, "dtype", None) == bool
+               or np.dtype(bool) == getattr(i, "dtype", None)
                for i in (index if isinstance(index, tuple) else (index,)))
 
 
@@ -75,7 +67,7 @@ scatter = Primitive(_scatter, lambda g, y, values, index, shape: gather(g, index
 
 
 def _index(index: Any) -> Any:
-    return tuple(map(_index, index)) if type(index) is tuple else untraced(index)
+    return tuple(map(_index, index)) if isinstance(index, tuple) else untraced(index)
 
 
 RULES[Tensor.__getitem__] = lambda x, index: gather(x, _index(index))
@@ -95,7 +87,7 @@ _put = Primitive(
 
 
 def _written(shape: tuple, index: Any) -> np.ndarray:
-    """Of the values put at `index`, those that stayed: the last one where an element is hit twice."""
+    """Of the values put at `index`, those that stayed: the last where an element is hit twice."""
     numbers = np.full(shape, -1)
     counted = np.arange(numbers[index].size).reshape(numbers[index].shape)
     numbers[index] = counted
@@ -151,7 +143,7 @@ def trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
 rule(np.tril, lambda g, y, m, k=0: np.tril(g, k))
 rule(np.triu, lambda g, y, m, k=0: np.triu(g, k))
 
-# -- joining and cutting -----------------------------------------------------------------------------
+# -- joining and cutting --------------------------------------------------------------------------
 _joined = Primitive(
     lambda *arrays, axis: np.concatenate(arrays, axis),
     Every(lambda k, g, y, *arrays, axis: g[_part(k, arrays, axis)]), name="concatenate")

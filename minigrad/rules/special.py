@@ -11,16 +11,17 @@ from typing import Any
 import numpy as np
 import scipy.special as sc
 
-from minigrad.tensor import Primitive, rule
+from minigrad.define import rule
+from minigrad.tensor import Primitive
 
 ROOT_PI = math.sqrt(math.pi)
 
-# -- the logistic function ----------------------------------------------------------------------------
+# -- the logistic function ------------------------------------------------------------------------
 rule(sc.expit, lambda g, y, x: g * y * sc.expit(-x))
 rule(sc.log_expit, lambda g, y, x: g * sc.expit(-x))
 rule(sc.logit, lambda g, y, x: g / (x * (1 - x)))
 
-# -- the error function and the normal distribution -----------------------------------------------------
+# -- the error function and the normal distribution -----------------------------------------------
 rule(sc.erf, lambda g, y, x: g * (2 / ROOT_PI) * np.exp(-x * x))
 rule(sc.erfc, lambda g, y, x: -g * (2 / ROOT_PI) * np.exp(-x * x))
 rule(sc.erfcx, lambda g, y, x: g * (2 * x * y - 2 / ROOT_PI))
@@ -34,7 +35,7 @@ inverse_mills = Primitive(  # φ(x)/Φ(x), the slope of log Φ, with no quotient
     lambda x: math.sqrt(2 / math.pi) / sc.erfcx(x * -math.sqrt(0.5)),
     lambda g, y, x: -g * y * (x + y), name="inverse_mills")
 
-# -- the gamma function -----------------------------------------------------------------------------------
+# -- the gamma function ---------------------------------------------------------------------------
 rule(sc.gamma, lambda g, y, x: g * y * sc.psi(x))
 rule(sc.gammaln, lambda g, y, x: g * sc.psi(x))
 rule(sc.psi, lambda g, y, x: g * hurwitz(2, x))  # digamma; its derivative is polygamma(1, x)
@@ -47,7 +48,7 @@ rule(sc.betaln,
      lambda g, z, a, b: g * (sc.psi(a) - sc.psi(a + b)),
      lambda g, z, a, b: g * (sc.psi(b) - sc.psi(a + b)))
 
-# -- x log y with 0 log 0 = 0 -------------------------------------------------------------------------------
+# -- x log y with 0 log 0 = 0 ---------------------------------------------------------------------
 rule(sc.xlogy, lambda g, z, x, y: g * np.log(y), lambda g, z, x, y: g * _over(x, y))
 rule(sc.xlog1py, lambda g, z, x, y: g * np.log1p(y), lambda g, z, x, y: g * _over(x, 1 + y))
 

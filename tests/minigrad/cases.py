@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import minigrad as mg
 import numpy as np
 import scipy.special as sc
+
+import minigrad as mg
 from minigrad.tensor import Tensor
 
 rng = np.random.default_rng(20)
@@ -36,7 +37,7 @@ def apart(*shape: int) -> np.ndarray:
     return (rng.permutation(np.r_[-n:0, 1:n + 1])[:n] * 0.3 + between(-.05, .05, n)).reshape(shape)
 
 
-# -- elementwise, one argument: (function, low, high) ------------------------------------------------
+# -- elementwise, one argument: (function, low, high) ---------------------------------------------
 for f, low, high in [
     (np.negative, -2, 2), (np.positive, -2, 2), (np.reciprocal, .5, 2), (np.square, -2, 2),
     (np.exp, -2, 2), (np.exp2, -2, 2), (np.expm1, -2, 2), (np.log, .3, 3), (np.log2, .3, 3),
@@ -60,7 +61,7 @@ add(np.absolute, (lambda x: abs(x), apart(2, 3)))
 add(np.negative, (lambda x: -x, normal(3)))
 add(np.positive, (lambda x: +x, normal(3)))
 
-# -- elementwise, two arguments: (function, first, second) -------------------------------------------
+# -- elementwise, two arguments: (function, first, second) ----------------------------------------
 for f, first, second in [
     (np.add, (-2, 2), (-2, 2)), (np.subtract, (-2, 2), (-2, 2)), (np.multiply, (-2, 2), (-2, 2)),
     (np.divide, (-2, 2), (.5, 2)), (np.remainder, (.1, .4), (.5, .9)), (np.fmod, (1.1, 1.4), (.8, 1.)),
@@ -92,7 +93,7 @@ add(np.clip, (lambda x: np.clip(x, -.5, .5), np.array([-2., -.1, .3, 2.])),
     (lambda x: x.clip(min=-.5), np.array([-2., -.1, .3, 2.])),
     (lambda x, a, b: np.clip(x, a, b), np.array([-2., -.1, .3, 2.]), np.array(-1.), np.array(1.)))
 
-# -- reductions ----------------------------------------------------------------------------------------
+# -- reductions -----------------------------------------------------------------------------------
 AXES = [{}, {"axis": 0}, {"axis": -1, "keepdims": True}, {"axis": (0, 2)}]
 for f in (np.sum, np.mean, np.prod, np.max, np.amax, np.min, np.amin, np.var, np.std, mg.logsumexp):
     add(f, *((lambda x, f=f, o=o: f(x, **o), apart(2, 3, 2) * .5) for o in AXES),
@@ -114,7 +115,7 @@ add(np.linalg.norm, (np.linalg.norm, normal(3)), (np.linalg.norm, normal(2, 3)),
     (lambda x: np.linalg.norm(x, 3, axis=0), apart(2, 3)), (lambda x: np.linalg.norm(x, "fro"), normal(2, 3)),
     (lambda x: np.linalg.norm(x, np.inf), apart(4)), (lambda x: np.linalg.norm(x, axis=(0, 1), keepdims=True), normal(2, 3)))
 
-# -- shapes ---------------------------------------------------------------------------------------------
+# -- shapes ---------------------------------------------------------------------------------------
 add(np.reshape, (lambda x: np.reshape(x, (3, -1)), normal(2, 3)), (lambda x: x.reshape(6), normal(2, 3)),
     (lambda x: x.reshape(3, 2), normal(2, 3)), (lambda x: np.reshape(x, (0, 5)), normal(0, 2)))
 add(np.ravel, (np.ravel, normal(2, 3)), (lambda x: x.flatten(), normal(2, 3)))
@@ -169,7 +170,7 @@ add(mg.index_put, (lambda x, v: mg.index_put(x, (slice(None), 1), v), normal(2, 
     (lambda x, v: mg.index_put(x, [1, 1, 0], v), normal(3), normal(3)),
     (lambda x, v: mg.index_put(x, np.array([True, False]), v), normal(2, 2), normal(2)))
 
-# -- linear algebra ---------------------------------------------------------------------------------------
+# -- linear algebra -------------------------------------------------------------------------------
 add(np.matmul, *((np.matmul, normal(*a), normal(*b)) for a, b in [
     ((2, 3), (3, 4)), ((3,), (3,)), ((3,), (3, 4)), ((2, 3), (3,)), ((5, 2, 3), (3, 4)), ((5, 2, 3), (5, 3, 4)),
     ((1, 2, 3), (5, 3, 1)), ((2, 3), (5, 3, 2)), ((3,), (5, 3, 2)), ((5, 2, 3), (3,)), ((0, 3), (3, 2)), ((2, 0), (0, 3))]),
@@ -199,7 +200,7 @@ add(np.linalg.solve, (np.linalg.solve, WELL[0], normal(3)), (np.linalg.solve, WE
 add(np.linalg.cholesky, (lambda a: np.linalg.cholesky(a @ np.swapaxes(a, -1, -2)), WELL),
     (lambda a: np.linalg.cholesky(a + a.T), WELL[0]))
 
-# -- what NumPy lacks ------------------------------------------------------------------------------------------
+# -- what NumPy lacks -----------------------------------------------------------------------------
 for f in (mg.relu, mg.leaky_relu, mg.elu, mg.gelu, mg.silu, mg.sigmoid, mg.softplus, mg.log_sigmoid):
     add(f, (f, apart(2, 3)), (f, np.array(.7)), (f, normal(0, 2)))
 add(mg.leaky_relu, (lambda x: mg.leaky_relu(x, slope=.3), apart(3)))

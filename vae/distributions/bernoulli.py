@@ -6,12 +6,13 @@ import math
 from typing import Any
 
 import numpy as np
-from minigrad.functions import sigmoid, softplus
-from minigrad.kernels.blocks import in_slices
-from minigrad.tensor import Tensor, untraced, with_vjp
 from numpy import ndarray
 from numpy.random import Generator
 
+from minigrad.define import with_vjp
+from minigrad.functions import sigmoid, softplus
+from minigrad.kernels.blocks import in_slices
+from minigrad.tensor import Tensor, untraced
 from vae.distributions.base import Distribution, event_sum
 
 
@@ -56,22 +57,25 @@ class Bernoulli(Distribution):
 # In calculus: Σ x·l - softplus(l), whose slope by l is x - sigmoid(l).  In memory: the output layer
 # is the largest array of a VAE, so both are computed in one pass, block by block, from one
 # exponential; the slope waits in `found` until first-order backprop comes for it.
-@with_vjp(lambda g, y, l, x, event_ndim, found: _over_event(g, event_ndim) * _slope(l, x, found),
-          lambda g, y, l, x, event_ndim, found: _over_event(g, event_ndim) * l)
-def log_likelihood(l: ndarray, x: ndarray, event_ndim: int, found: dict | None) -> ndarray:
-    batch = l.shape[:l.ndim - event_ndim]
-    x = x if x.shape == l.shape else np.broadcast_to(x, l.shape)
-    shape = (*(batch or (1,)), math.prod(l.shape[l.ndim - event_ndim:]))
-    rows, data = l.reshape(shape), x.reshape(shape)
-    out, slope = np.empty(shape[:-1], l.dtype), None
+@with_vjp(lambda g, y, logits, x, event_ndim, found:
+          _over_event(g, event_ndim) * _slope(logits, x, found),
+          lambda g, y, logits, x, event_ndim, found:
+          _over_event(g, event_ndim) * logits)
+def log_likelihood(logits: ndarray, x: ndarray, event_ndim: int,
+                   found: dict | None) -> ndarray:
+    batch = logits.shape[:logits.ndim - event_ndim]
+    x = x if x.shape == logits.shape else np.broadcast_to(x, logits.shape)
+    shape = (*(batch or (1,)), math.prod(logits.shape[logits.ndim - event_ndim:]))
+    rows, data = logits.reshape(shape), x.reshape(shape)
+    out, slope = np.empty(shape[:-1], logits.dtype), None
     if found is not None:
-        found["slope"] = np.empty(l.shape, l.dtype)
+        found["slope"] = np.empty(logits.shape, logits.dtype)
         slope = found["slope"].reshape(shape)
 
     def piece(i: slice) -> None:
         _check_range(data[i], x)
         # x·l - max(l, 0) - log(1 + e) = (x - ½)·l - ½|l| - log(1 + e), with e = exp(-|l|) ≤ 1
-        size, centred = np.abs(rows[i]), data[i] - l.dtype.type(0.5)
+        size, centred = np.abs(rows[i]), data[i] - logits.dtype.type(0.5)
         out[i] = np.vecdot(centred, rows[i]) - 0.5 * size.sum(axis=-1)
         e = np.exp(np.negative(size, out=size), out=size)
         e += 1
@@ -86,11 +90,11 @@ def log_likelihood(l: ndarray, x: ndarray, event_ndim: int, found: dict | None) 
     return out.reshape(batch)
 
 
-def _slope(l: Any, x: Any, found: dict | None) -> Any:
-    """d/dl of x·l - log(1 + e^l): what was found on the way, or, to differentiate it again, anew."""
-    if found and type(l) is ndarray and type(x) is ndarray:
+def _slope(logits: Any, x: Any, found: dict | None) -> Any:
+    """x - sigmoid(logits): as it was found on the way, or, to be differentiated again, anew."""
+    if found and type(logits) is ndarray and type(x) is ndarray:
         return found["slope"]
-    return x - sigmoid(l)
+    return x - sigmoid(logits)
 
 
 def _check_range(data: ndarray, x: ndarray) -> None:

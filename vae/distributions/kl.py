@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from minigrad.tensor import with_vjp
 
+from minigrad.define import with_vjp
 from vae.distributions.base import Distribution, event_sum
 from vae.distributions.normal import Normal
 

@@ -6,9 +6,9 @@ import math
 from typing import Any
 
 import numpy as np
-from minigrad.tensor import untraced
 from numpy.random import Generator
 
+from minigrad.tensor import untraced
 from vae.distributions.base import Distribution, event_sum
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
@@ -28,8 +28,8 @@ class Normal(Distribution):
     def __init__(self, mean: Any, std: Any, *, event_ndim: int = 1):
         if not np.all(std > 0):
             where = np.argwhere(~np.asarray(std > 0))[0].tolist()
-            raise ValueError(f"Normal(mean, std): std must be positive, it is not at {where}; is it "
-                             "a logarithm? Then Normal.from_log_std or Normal.from_log_var")
+            raise ValueError(f"Normal(mean, std): std must be positive, it is not at {where}; is "
+                             "it a logarithm? Then Normal.from_log_std or Normal.from_log_var")
         self._set(mean, std, np.log(std), event_ndim)
 
     @classmethod

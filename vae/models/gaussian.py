@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from minigrad.nn.initialisers import Initialiser, zeros
 from numpy.random import Generator
 
+from minigrad.nn.initialisers import Initialiser, zeros
 from vae.distributions import Distribution, Normal
 from vae.networks import ToBernoulli, ToNormal, dense
 
