@@ -13,8 +13,9 @@ import sys
 import time
 from pathlib import Path
 
-import minigrad as mg
 import numpy as np
+
+import minigrad as mg
 import vae
 from vae.progress import Progress
 
@@ -30,13 +31,13 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
                    "the decoder has the same in reverse")
     p.add_argument("--latent", type=positive, default=20)
     p.add_argument("--activation", choices=["tanh", "relu"], default="relu")
-    p.add_argument("--lr", type=float, default=1e-3)
+    p.add_argument("--lr", type=rate, default=1e-3)
     p.add_argument("--binarize", choices=["dynamic", "static", "none"], default="dynamic")
     p.add_argument("--init", choices=["own", "pytorch"], default="own",
                    help="pytorch: weights and biases uniform within 1/√fan_in")
     p.add_argument("--no-start", action="store_true",
                    help="don't start the decoder's biases at the logit of the training mean")
-    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--seed", type=natural, default=0)
     p.add_argument("--nll-samples", type=positive, default=100,
                    help="draws for each image in the importance-weighted log p(x)")
     p.add_argument("--out", type=Path, default=Path("out/mnist"))
@@ -49,6 +50,18 @@ def positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 1 or more")
     return int(text)
+
+
+def natural(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 0 or more")
+    return int(text)
+
+
+def rate(text: str) -> float:
+    if not 0 <= float(text) < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no learning rate: 0 or more, and finite")
+    return float(text)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -39,6 +39,8 @@ def log_likelihood(model: VAE, x: ndarray, *, samples: int, seed: int = 0,
     runs over blocks of draws by log-sum-exp.
     """
     check_data(x)
+    if samples < 1:
+        raise ValueError(f"samples={samples}: at least one draw for each datum is needed")
     model, rng = frozen(model), np.random.default_rng(seed)
     draws = min(samples, 100)
     batch, values = max(1, block // draws), []

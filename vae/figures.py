@@ -44,8 +44,9 @@ def reconstructions(path: Path, model: VAE, x: ndarray, shape: tuple[int, int], 
     """Rows of x (n, pixels), each above what the model makes of it."""
     again = frozen(model).reconstruct(x)
     columns = 10
-    pairs = [part[i:i + columns] for i in range(0, len(x), columns) for part in (x, again)]
-    images = np.concatenate(pairs).reshape(-1, *shape)
+    blank = np.ones((-len(x) % columns, *x.shape[1:]), x.dtype)
+    rows = [np.concatenate([part, blank]).reshape(-1, columns, *shape) for part in (x, again)]
+    images = np.stack(rows, axis=1).reshape(-1, *shape)
     sheet(path, images, columns, f"{name}: test images, below each its reconstruction E[x|z]")
 
 

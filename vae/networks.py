@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.random import Generator
 
-from minigrad.functions import relu
-from minigrad.nn import Dense, Sequential, glorot_uniform, he_uniform, zeros
+from minigrad.nn import Dense, Sequential, glorot_uniform, zeros
 from minigrad.nn.initialisers import Initialiser
 from vae.distributions import Bernoulli, Normal
 
@@ -45,15 +44,11 @@ class ToBernoulli:
 
 
 def dense(sizes: Sequence[int], head: Callable, *, activation: Callable = np.tanh,
-          rng: Generator, weight: Initialiser | None = None,
+          rng: Generator, weight: Initialiser = glorot_uniform,
           bias: Initialiser = zeros) -> Sequential:
-    """Dense layers sizes[0] -> sizes[1] -> … with activations between, then `head(…, sizes[-1])`.
-
-    weight: by default Glorot's initialisation, and He's for relu.
-    """
-    weight = weight or (he_uniform if activation is relu else glorot_uniform)
+    """Dense layers from sizes[0] to sizes[-2], activations between, then `head(…, sizes[-1])`."""
+    init = {"rng": rng, "weight": weight, "bias": bias}
     layers: list[Callable] = []
     for n_in, n_out in pairwise(sizes[:-1]):
-        layers += [Dense(n_in, n_out, rng=rng, weight=weight, bias=bias), activation]
-    last = glorot_uniform if weight is he_uniform else weight  # nothing is cut off after it
-    return Sequential(*layers, head(*sizes[-2:], rng=rng, weight=last, bias=bias))
+        layers += [Dense(n_in, n_out, **init), activation]
+    return Sequential(*layers, head(*sizes[-2:], **init))

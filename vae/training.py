@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,31 +41,62 @@ def fit(model: VAE, x: ndarray, *, epochs: int, batch_size: int, optimizer: Opti
 
     prepare: what is done to each batch as it is used, such as binarising it: `prepare(x, rng=rng)`.
     on_step(epoch, step, bound) and on_epoch(row) are told how it goes; on_epoch may add to its row.
-    Ctrl-C ends training after the current step, with `history.interrupted` set.
+    Ctrl-C ends training after the current step, with `history.interrupted` set; a second one ends
+    it at once.
     """
     check_data(x)
+    if batch_size < 1:
+        raise ValueError(f"batch_size={batch_size}: at least one datum a step is needed")
     history, starts = History(), range(0, len(x), batch_size)
     try:
-        for epoch in range(1, epochs + 1):
-            began, total, order = time.perf_counter(), np.zeros(3), rng.permutation(len(x))
-            for step, start in enumerate(starts):
-                batch = prepare(x[order[start:start + batch_size]], rng=rng)
-                bound = objective(model, batch, rng=rng)
-                loss = -np.mean(bound.value)
-                loss.backward()
-                optimizer.step()
-                optimizer.zero_grad()
-                total += [np.sum(part.data, dtype=np.float64) for part in bound]
-                if on_step:
-                    on_step(epoch, step, -loss.item())
-            row = dict(zip(("train_elbo", "train_reconstruction", "train_kl"), total / len(x)))
-            row = {"epoch": epoch, **row, "seconds": time.perf_counter() - began}
-            history.rows.append(row)
-            if on_epoch:
-                on_epoch(row)
+        with interrupts_after_a_step() as check_interrupt:
+            for epoch in range(1, epochs + 1):
+                began, total, order = time.perf_counter(), np.zeros(3), rng.permutation(len(x))
+                for step, start in enumerate(starts):
+                    batch = prepare(x[order[start:start + batch_size]], rng=rng)
+                    bound = objective(model, batch, rng=rng)
+                    loss = -np.mean(bound.value)
+                    loss.backward()
+                    optimizer.step()
+                    optimizer.zero_grad()
+                    total += [np.sum(part.data, dtype=np.float64) for part in bound]
+                    if on_step:
+                        on_step(epoch, step, -loss.item())
+                    check_interrupt()
+                row = dict(zip(("train_elbo", "train_reconstruction", "train_kl"), total / len(x)))
+                row = {"epoch": epoch, **row, "seconds": time.perf_counter() - began}
+                history.rows.append(row)
+                if on_epoch:
+                    on_epoch(row)
+                check_interrupt()
     except KeyboardInterrupt:
         history.interrupted = True
     return history
+
+
+@contextmanager
+def interrupts_after_a_step() -> Iterator[Callable[[], None]]:
+    """Ctrl-C waits until the function given is called, so that no update is left half done."""
+    pressed = False
+
+    def press(signum: int, frame: Any) -> None:
+        nonlocal pressed
+        if pressed:
+            raise KeyboardInterrupt
+        pressed = True
+
+    def check() -> None:
+        if pressed:
+            raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield check  # signals belong to the main thread
+        return
+    before = signal.signal(signal.SIGINT, press)
+    try:
+        yield check
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def check_data(x: ndarray) -> None:

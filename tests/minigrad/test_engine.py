@@ -1,4 +1,4 @@
-"""The contract of Tensor and of backward: gradients, dtypes, errors, memory, numerical stability."""
+"""The contract of Tensor and of backward: operators, gradients, errors, memory, users' rules."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import pickle
 import tracemalloc
 import weakref
 
-import minigrad as mg
 import numpy as np
 import pytest
 import scipy.special as sc
-from minigrad.tensor import RULES, Tensor
+
+import minigrad as mg
+from minigrad.table import RULES
+from minigrad.tensor import Tensor
 
 OPERATORS = [operator.add, operator.sub, operator.mul, operator.truediv, operator.pow,
              operator.floordiv, operator.mod]
@@ -40,7 +42,7 @@ def table():
     RULES.update(before)
 
 
-# -- operators and methods -------------------------------------------------------------------------
+# -- operators and methods ------------------------------------------------------------------------
 @pytest.mark.parametrize("op", [*OPERATORS, operator.matmul])
 @pytest.mark.parametrize("constant", [2, 2.5, X.T[:, :2].copy(), np.float64(1.5)],
                          ids=["int", "float", "array", "scalar"])
@@ -108,7 +110,8 @@ def test_iteration_and_conversions():
     assert mg.grad(lambda x: float(x) * x)(np.array(3.0)) == 3  # a float is a constant
 
 
-@pytest.mark.parametrize("clone", [copy.copy, copy.deepcopy, lambda t: pickle.loads(pickle.dumps(t))])
+@pytest.mark.parametrize("clone", [copy.copy, copy.deepcopy,
+                                   lambda t: pickle.loads(pickle.dumps(t))])
 def test_leaves_are_copied_and_pickled_but_results_are_not(clone):
     t = leaf(2, dtype=np.float32)
     other = clone(t)
@@ -118,7 +121,7 @@ def test_leaves_are_copied_and_pickled_but_results_are_not(clone):
     assert not np.shares_memory(copy.deepcopy(t).data, t.data)
 
 
-# -- backward ----------------------------------------------------------------------------------------
+# -- backward -------------------------------------------------------------------------------------
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_grad_is_an_ndarray_like_the_leaf_and_accumulates(dtype):
     t = leaf(2, 3, dtype=dtype)
@@ -160,11 +163,9 @@ def test_keep_gives_gradients_in_between():
     loss = np.sum(y)
     loss.backward(keep=[h, y, loss])
     np.testing.assert_array_equal(h.grad, np.cos(h.data))
-    np.testing.assert_array_equal(y.grad, np.ones(3))
     np.testing.assert_array_equal(t.grad, 3 * np.cos(h.data))
-    assert loss.grad == 1
-    h = t * 3
-    np.sum(h).backward()
+    assert y.grad.tolist() == [1, 1, 1] and loss.grad == 1
+    np.sum(h := t * 3).backward()
     assert h.grad is None
 
 
@@ -184,14 +185,14 @@ def test_seed_is_needed_for_more_than_one_element_and_has_the_shape():
 
 
 def test_backward_inside_a_transform_raises():
-    with pytest.raises(RuntimeError, match="nest mg.grad"):
+    with pytest.raises(RuntimeError, match=r"nest mg\.grad"):
         mg.grad(lambda x: (x * x).backward())(np.array(1.0))
 
 
 def test_a_leaf_and_a_root_may_be_the_same():
-    t = leaf(2)
-    t.backward(np.array([3.0, 4.0]))
-    np.testing.assert_array_equal(t.grad, [3, 4])
+    t = leaf(2, dtype=np.float32)
+    t.backward(np.array([3, 4]))
+    assert t.grad.tolist() == [3, 4] and t.grad.dtype == np.float32
 
 
 @pytest.mark.parametrize("n", [3, 5000])  # sums of large cotangents are made in place
@@ -221,7 +222,7 @@ def test_gradients_share_memory_with_nothing(n):
     assert all(g.flags.writeable for g in grads) and np.all(seed == 1)
 
 
-# -- large graphs, and when they go -----------------------------------------------------------------
+# -- large graphs, and when they go ---------------------------------------------------------------
 def chain(t, n=100_000):
     for _ in range(n):
         t = t + 1.0
@@ -267,17 +268,16 @@ def test_memory_is_flat_over_ten_thousand_steps(no_collector):
             np.mean(np.tanh(x @ w) ** 2).backward()
             opt.step()
 
+    steps(7000)  # also fills Python's stock of 2000 freed tuples of each length
     tracemalloc.start()
     try:
-        steps(200)
-        before = tracemalloc.get_traced_memory()[0]
-        steps(10_000)
-        assert tracemalloc.get_traced_memory()[0] - before < 50_000
+        steps(3000)
+        assert tracemalloc.get_traced_memory()[0] < 20_000  # 7 bytes a step
     finally:
         tracemalloc.stop()
 
 
-# -- users' own rules ----------------------------------------------------------------------------------
+# -- users' own rules -----------------------------------------------------------------------------
 def test_users_add_primitives_and_rules(table):
     cube = mg.primitive(lambda x: x**3, lambda g, out, x: 3 * g * x**2, name="cube")
     assert mg.grad(mg.grad(cube))(np.array(2.0)) == 12 and repr(cube) == "<primitive cube>"
@@ -291,8 +291,8 @@ def test_users_add_primitives_and_rules(table):
 
 
 def test_a_vjp_of_wrong_shape_is_named_with_both_shapes(table):
-    mg.rule(np.spacing, lambda g, out, x: np.ones((3, 4)))
-    with pytest.raises(ValueError, match=r"vjp of <primitive spacing>.*\(3, 4\).*\(2,\)"):
+    mg.rule(np.spacing, lambda g, out, x: np.ones(4))
+    with pytest.raises(ValueError, match=r"vjp of <primitive spacing>.*\(4,\).*\(2,\)"):
         np.sum(np.spacing(leaf(2))).backward()
     wrong = mg.primitive(lambda x: x * 2, lambda g, out, x: np.sum(g), name="twice")
     with pytest.raises(ValueError, match=r"twice.*shape \(\).*shape \(2,\)"):

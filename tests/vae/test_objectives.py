@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from scipy.special import expit
@@ -14,7 +16,7 @@ DRAWS = 40_000
 
 
 class LinearGaussian:
-    """p(z) = N(0, I), p(x|z) = N(Wz + b, s²I), q(z|x) = N(Ax + c, diag(std²)): all known exactly."""
+    """p(z) = N(0, I), p(x|z) = N(Wz + b, s²I), q(z|x) = N(Ax + c, diag(std²)): known exactly."""
 
     def __init__(self, weight, noise, rng):
         self.weight, self.noise = weight, noise
@@ -53,7 +55,7 @@ def rng():
 @pytest.fixture
 def correlated(rng):
     """Its posterior has a full covariance, which no diagonal q can match."""
-    return LinearGaussian(rng.standard_normal((4, 2)), 0.8, rng)
+    return LinearGaussian(rng.standard_normal((4, 2)) @ [[1, 0.8], [0, 0.6]], 0.8, rng)
 
 
 @pytest.fixture
@@ -73,7 +75,7 @@ def test_the_elbo_falls_short_of_log_p_by_the_kl_to_the_posterior(correlated, rn
     mean, error = mean_and_error(
         elbo(model, np.broadcast_to(correlated.x, (DRAWS, *correlated.x.shape)), rng=rng).value)
     gap = correlated.kl_to_posterior(model)
-    assert np.all(gap > 0.05) and np.all(error < 0.05 * correlated.log_p().std() + 0.05)
+    assert np.all(gap > 0.05) and np.all(error < gap / 4)  # so that the gap is seen
     assert np.all(np.abs(mean - (correlated.log_p() - gap)) < 4 * error)
 
 
@@ -129,7 +131,7 @@ def test_the_importance_weighted_bound_grows_with_k_up_to_log_p(correlated, rng)
     for k in (1, 3, 10, 30):
         values = importance_weighted(model, repeated, rng=rng, samples=k).reshape(3, 4000)
         found.append(mean_and_error(values.T))
-    for (low, low_error), (high, high_error) in zip(found, found[1:]):
+    for (low, low_error), (high, high_error) in pairwise(found):
         assert np.all(high - low > 3 * np.hypot(low_error, high_error))
     (first, error), (last, last_error) = found[0], found[-1]
     log_p = correlated.log_p()

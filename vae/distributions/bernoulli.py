@@ -42,8 +42,8 @@ class Bernoulli(Distribution):
 
     def log_prob(self, x: Any) -> Any:
         """log p(x) per event, in nats; x broadcasts against the logits."""
-        shape = np.broadcast_shapes(np.shape(x), self.shape)
-        if shape != self.shape:
+        ours, theirs = self.shape[::-1], np.shape(x)[::-1]
+        if len(theirs) > len(ours) or any(n not in (1, m) for n, m in zip(theirs, ours)):
             raise ValueError(f"Bernoulli.log_prob of x with shape {np.shape(x)}, but the logits "
                              f"have shape {self.shape}: x must broadcast to it")
         found = {} if isinstance(self.logits, Tensor) else None
@@ -76,7 +76,9 @@ def log_likelihood(logits: ndarray, x: ndarray, event_ndim: int,
         _check_range(data[i], x)
         # x·l - max(l, 0) - log(1 + e) = (x - ½)·l - ½|l| - log(1 + e), with e = exp(-|l|) ≤ 1
         size, centred = np.abs(rows[i]), data[i] - logits.dtype.type(0.5)
-        out[i] = np.vecdot(centred, rows[i]) - 0.5 * size.sum(axis=-1)
+        linear = centred * rows[i]
+        linear -= 0.5 * size  # before the sum: for x = 0 and 1 it is exact, and never above 0
+        out[i] = linear.sum(axis=-1)
         e = np.exp(np.negative(size, out=size), out=size)
         e += 1
         if slope is not None:  # x - sigmoid(l) = (x - ½) - sign(l)·(1/(1 + e) - ½)
@@ -100,6 +102,8 @@ def _slope(logits: Any, x: Any, found: dict | None) -> Any:
 def _check_range(data: ndarray, x: ndarray) -> None:
     if data.size and not (np.minimum.reduce(data, axis=None) >= 0
                           and np.maximum.reduce(data, axis=None) <= 1):
+        if np.isnan(x).any():
+            raise ValueError("Bernoulli.log_prob: x contains NaN")
         raise ValueError(f"Bernoulli.log_prob: x lies in [{np.min(x):g}, {np.max(x):g}], a coin "
                          "shows 0 or 1: divide pixels by 255 (and binarise), or take a Normal")
 

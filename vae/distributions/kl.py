@@ -56,6 +56,6 @@ def to_standard(m: Any, r: Any) -> Any:
     """KL(N(m, e²ʳ)‖N(0, 1)) = ½(m² + e²ʳ - 1) - r, of each dimension; r = log s.
 
     Kingma and Welling (2014), appendix B: -½ (1 + log s² - m² - s²).  Both m² and (e²ʳ - 1)/2 - r
-    are 0 or more, and expm1 keeps the latter's digits near r = 0.
+    are 0 or more; expm1 keeps the latter's digits near r = 0.
     """
-    return 0.5 * np.square(m) + (0.5 * np.expm1(2 * r) - r)
+    return 0.5 * np.square(m) + np.maximum(0.5 * np.expm1(2 * r) - r, 0)

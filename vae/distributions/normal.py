@@ -12,7 +12,7 @@ from minigrad.tensor import untraced
 from vae.distributions.base import Distribution, event_sum
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
-EXACT, FARTHEST = 15.0, 20.0  # |log std| is exact up to the first, and never reaches the second
+EXACT, FARTHEST = 15.0, 20.0  # |log std| is exact up to the first, and never above the second
 
 
 class Normal(Distribution):
@@ -26,6 +26,7 @@ class Normal(Distribution):
     """
 
     def __init__(self, mean: Any, std: Any, *, event_ndim: int = 1):
+        mean, std = _array(mean, std), _array(std, mean)
         if not np.all(std > 0):
             where = np.argwhere(~np.asarray(std > 0))[0].tolist()
             raise ValueError(f"Normal(mean, std): std must be positive, it is not at {where}; is "
@@ -35,7 +36,7 @@ class Normal(Distribution):
     @classmethod
     def from_log_std(cls, mean: Any, log_std: Any, *, event_ndim: int = 1) -> Normal:
         """N(mean, exp(log_std)²)."""
-        log_std = _bounded(log_std)
+        mean, log_std = _array(mean, log_std), _bounded(_array(log_std, mean))
         normal = cls.__new__(cls)
         normal._set(mean, np.exp(log_std), log_std, event_ndim)
         return normal
@@ -86,9 +87,17 @@ class Normal(Distribution):
                          self.event_ndim)
 
 
+def _array(x: Any, like: Any) -> Any:
+    """A plain number as an array of the other parameter's dtype."""
+    if hasattr(x, "dtype"):
+        return x
+    return np.asarray(x, np.result_type(getattr(like, "dtype", np.float64), np.float32))
+
+
 def _bounded(x: Any) -> Any:
-    """x up to ±EXACT, then bent so that it stays below ±FARTHEST; slope 1 at the bend, never 0."""
+    """x up to ±EXACT, then bent towards ±FARTHEST, with slope 1 at the bend and never none."""
     if np.max(np.abs(untraced(x)), initial=0) <= EXACT:
         return x
     inner, room = np.clip(x, -EXACT, EXACT), FARTHEST - EXACT
-    return inner + room * np.tanh((x - inner) / room)
+    t = (x - inner) / room
+    return inner + room * t / np.sqrt(1 + t * t)

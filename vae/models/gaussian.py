@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.random import Generator
 
-from minigrad.nn.initialisers import Initialiser, zeros
+from minigrad.nn.initialisers import Initialiser, glorot_uniform, zeros
 from vae.distributions import Distribution, Normal
 from vae.networks import ToBernoulli, ToNormal, dense
 
@@ -42,7 +42,7 @@ class VAE:
 
 
 def dense_vae(n_x: int = 784, hidden: Sequence[int] = (500,), n_z: int = 20, *, rng: Generator,
-              activation: Callable = np.tanh, weight: Initialiser | None = None,
+              activation: Callable = np.tanh, weight: Initialiser = glorot_uniform,
               bias: Initialiser = zeros, start: np.ndarray | None = None) -> VAE:
     """Bernoulli pixels and a Gaussian code, both through dense layers; `hidden` of the encoder.
 

@@ -1,0 +1,297 @@
+"""fit, evaluate and log_likelihood, the model they are given, and the line that tells of them."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+import vae
+from vae.progress import Progress
+
+N, PIXELS = 250, 36
+
+
+@pytest.fixture(scope="module")
+def data():
+    """Noisy copies of four binary patterns, (250, 36), float32."""
+    rng = np.random.default_rng(4)
+    patterns, flips = rng.integers(0, 2, (4, PIXELS)), rng.random((N, PIXELS)) < 0.05
+    return (patterns[rng.integers(0, 4, N)] ^ flips).astype(np.float32)
+
+
+def model_for(x, seed=0, hidden=(16,), n_z=3):
+    return vae.dense_vae(x.shape[1], hidden, n_z, rng=np.random.default_rng(seed),
+                         start=x.mean(axis=0))
+
+
+def train(x, *, model=None, epochs=3, batch_size=40, seed=1, optimizer=None, **options):
+    model = model or model_for(x)
+    history = vae.fit(model, x, epochs=epochs, batch_size=batch_size,
+                      optimizer=optimizer or mg.optim.Adam(mg.nn.parameters(model), lr=1e-2),
+                      rng=np.random.default_rng(seed), **options)
+    return model, history
+
+
+def values(model):
+    return [p.data.copy() for p in mg.nn.parameters(model)]
+
+
+def same(a, b):
+    return all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+@pytest.fixture(scope="module")
+def trained(data):
+    return train(data, epochs=25)[0]
+
+
+# -- fit ---------------------------------------------------------------------------------------
+def test_training_improves_the_bound(data):
+    model = model_for(data)
+    before = vae.evaluate(model, data)
+    _, history = train(data, model=model, epochs=25)
+    after = vae.evaluate(model, data)
+    assert after["elbo"] > before["elbo"] + 8 and after["kl"] > 0.5 and not history.interrupted
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(data):
+    one, two, other = (values(train(data, seed=s)[0]) for s in (1, 1, 2))
+    assert same(one, two) and not same(one, other)
+
+
+def test_the_number_of_threads_changes_no_bit(monkeypatch):
+    x = np.random.default_rng(0).random((256, 784), np.float32)  # large enough for several
+    found = []
+    for threads in "123":
+        monkeypatch.setenv("MINIGRAD_NUM_THREADS", threads)
+        model, _ = train(x, model=model_for(x, hidden=(100,)), epochs=2, batch_size=128)
+        found.append(values(model))
+    assert same(found[0], found[1]) and same(found[0], found[2])
+
+
+def test_looking_at_the_model_does_not_change_its_training(data):
+    model = model_for(data)
+    train(data, model=model, on_epoch=lambda row: [look(model, data) for look in EVALUATIONS])
+    assert same(values(model), values(train(data)[0]))
+
+
+def test_history_has_the_means_over_the_data_of_each_epoch(data):
+    seen = []
+
+    def objective(model, x, *, rng):
+        bound = vae.elbo(model, x, rng=rng)
+        seen.append(np.stack([part.data for part in bound]))
+        return bound
+    told = []
+    _, history = train(data, objective=objective, on_epoch=told.append)
+    assert [row["epoch"] for row in history.rows] == [1, 2, 3]
+    assert all(a is b for a, b in zip(history.rows, told, strict=True))
+    assert [part.shape[1] for part in seen] == 3 * [40, 40, 40, 40, 40, 40, 10]
+    for k, row in enumerate(history.rows):
+        assert list(row) == ["epoch", "train_elbo", "train_reconstruction", "train_kl", "seconds"]
+        means = np.hstack(seen[7 * k:7 * k + 7]).mean(axis=1, dtype=np.float64)
+        found = [row[f"train_{part}"] for part in ("elbo", "reconstruction", "kl")]
+        np.testing.assert_allclose(found, means, rtol=1e-12)
+        assert found[0] == pytest.approx(found[1] - found[2], rel=1e-5) and row["seconds"] > 0
+
+
+def test_each_epoch_shows_every_datum_once_in_an_order_of_its_own(data):
+    x, batches = data.copy(), []
+    x[:, 0] = np.arange(N) / N
+
+    def prepare(batch, *, rng):
+        batches.append(batch[:, 0])
+        return batch
+    train(x, prepare=prepare, epochs=2)
+    first, second = np.concatenate(batches[:7]), np.concatenate(batches[7:])
+    for order in (first, second):
+        np.testing.assert_array_equal(np.sort(order), x[:, 0])
+    assert not np.array_equal(first, x[:, 0]) and not np.array_equal(first, second)
+
+
+def test_the_loss_is_the_mean_over_the_batch(data):
+    """Twice the data in one batch is the same step; summed over the batch it would be longer."""
+    def without_noise(model, x, *, rng):
+        q = model.posterior(x)
+        reconstruction, kl = model.likelihood(q.mean).log_prob(x), vae.kl(q, model.prior)
+        return vae.Bound(reconstruction - kl, reconstruction, kl)
+    start, found = values(model_for(data)), []
+    for x in (data, np.vstack([data, data])):
+        model = model_for(data)
+        train(x, model=model, epochs=1, batch_size=2 * N, objective=without_noise,
+              optimizer=mg.optim.SGD(mg.nn.parameters(model), lr=0.1))
+        found.append(values(model))
+    for a, b, c in zip(*found, start, strict=True):
+        np.testing.assert_allclose(a - c, b - c, rtol=1e-3, atol=1e-6)
+
+
+def test_ctrl_c_ends_with_what_there_is(data):
+    steps = []
+
+    def on_step(epoch, step, bound):
+        steps.append((epoch, step))
+        if (epoch, step) == (2, 3):
+            raise KeyboardInterrupt
+    model = model_for(data)
+    start = values(model)
+    _, history = train(data, model=model, on_step=on_step)
+    assert history.interrupted and [row["epoch"] for row in history.rows] == [1]
+    assert steps == [(1, k) for k in range(7)] + [(2, k) for k in range(4)]
+    assert not same(values(model), start)
+    assert all(p.grad is None for p in mg.nn.parameters(model))
+
+
+BAD = [(lambda x: x[:0], ValueError, r"no data.*\(0, 36\)"),
+       (lambda x: x.astype(np.uint8), TypeError, "uint8.*divide pixels by 255"),
+       (lambda x: np.where(np.arange(36 * N).reshape(N, 36) % 4000 == 77, np.nan, x), ValueError,
+        r"3 of 9000 values.*first at \[2, 5\]"),
+       (lambda x: np.where(np.arange(36 * N).reshape(N, 36) == 36, np.inf, x), ValueError,
+        r"1 of 9000 values.*first at \[1, 0\]")]
+
+
+@pytest.mark.parametrize("spoil, error, text", BAD, ids=["empty", "integer", "nan", "infinite"])
+def test_bad_data_is_found_before_training(data, spoil, error, text):
+    x, model = spoil(data), model_for(data)
+    for use in (lambda: train(x, model=model), lambda: vae.evaluate(model, x),
+                lambda: vae.log_likelihood(model, x, samples=2)):
+        with pytest.raises(error, match=text):
+            use()
+    assert same(values(model), values(model_for(data)))
+
+
+# -- evaluation --------------------------------------------------------------------------------
+EVALUATIONS = [lambda model, x: vae.evaluate(model, x, batch_size=60),
+               lambda model, x: vae.log_likelihood(model, x, samples=7)]
+
+
+@pytest.mark.parametrize("evaluation", EVALUATIONS)
+def test_evaluation_repeats_itself_and_makes_no_tensor(trained, data, evaluation):
+    before = mg.Tensor(np.zeros(1)).order  # Tensors are numbered as they are made
+    first = evaluation(trained, data)
+    assert mg.Tensor(np.zeros(1)).order == before + 1
+    assert evaluation(trained, data) == first
+    assert all(p.grad is None for p in mg.nn.parameters(trained))
+
+
+def test_evaluate_gives_the_means_and_the_standard_error(trained, data):
+    found = vae.evaluate(trained, data, seed=3, batch_size=N)
+    bound = vae.elbo(mg.nn.frozen(trained), data, rng=np.random.default_rng(3))
+    for name, part in zip(("elbo", "reconstruction", "kl"), bound):
+        assert found[name] == pytest.approx(part.mean(dtype=np.float64), rel=1e-6)
+    assert found["elbo"] == pytest.approx(found["reconstruction"] - found["kl"], rel=1e-6)
+    assert found["elbo_se"] == pytest.approx(bound.value.std() / np.sqrt(N), rel=1e-4)
+    assert vae.evaluate(trained, data, seed=4)["elbo"] != found["elbo"]
+    assert set(found) == {"elbo", "reconstruction", "kl", "elbo_se"}
+    uneven = vae.evaluate(trained, data, batch_size=240)  # the last ten are no full batch
+    assert uneven["kl"] == pytest.approx(found["kl"], rel=1e-5)
+
+
+def log_p(model, x, **options):
+    return vae.log_likelihood(model, x, **options)["log_likelihood"]
+
+
+def test_log_likelihood_grows_with_k_from_the_elbo_on(trained, data):
+    found = [log_p(trained, data, samples=k) for k in (1, 8, 64, 512)]
+    elbos = [vae.evaluate(trained, data, seed=s)["elbo"] for s in range(20)]
+    assert abs(found[0] - np.mean(elbos)) < 6 * np.std(elbos)
+    assert np.all(np.diff(found) > [0.1, 0.02, 0])
+
+
+def test_log_likelihood_does_not_depend_on_the_blocks(trained, data):
+    whole = [log_p(trained, data, samples=120, seed=s) for s in range(8)]
+    parts = [log_p(trained, data, samples=120, block=b) for b in (1, 130, 7000)]
+    assert np.all(np.abs(parts - np.mean(whole)) < 5 * np.std(whole))
+
+
+def test_a_frozen_model_follows_training(data):
+    model = model_for(data)
+    frozen = mg.nn.frozen(model)
+    train(data, model=model)
+    np.testing.assert_array_equal(frozen.reconstruct(data), mg.nn.frozen(model).reconstruct(data))
+
+
+# -- the model ---------------------------------------------------------------------------------
+def test_dense_vae_has_the_parameters_that_its_sizes_say():
+    n_x, a, b, n_z = 11, 7, 5, 3
+    model = vae.dense_vae(n_x, (a, b), n_z, rng=np.random.default_rng(0))
+    encoder = (n_x + 1) * a + (a + 1) * b + (b + 1) * 2 * n_z
+    decoder = (n_z + 1) * b + (b + 1) * a + (a + 1) * n_x
+    assert sum(p.size for p in mg.nn.parameters(model)) == encoder + decoder
+
+
+def test_output_biases_start_at_the_logit_of_the_mean_or_at_zero():
+    mean = np.array([0.0, 0.1, 0.5, 0.9, 1.0])
+    for start, expected in ((mean, [-6.906755, -2.197225, 0, 2.197225, 6.906755]), (None, 5 * [0])):
+        model = vae.dense_vae(5, (4,), 2, rng=np.random.default_rng(0), start=start)
+        bias = mg.nn.named_parameters(model)["decoder.layers.2.linear.bias"]
+        assert bias.dtype == np.float32
+        np.testing.assert_allclose(bias.data, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("activation", [np.tanh, mg.relu])
+def test_everything_is_float32(data, activation):
+    model = vae.dense_vae(PIXELS, (8,), 2, rng=np.random.default_rng(0), activation=activation)
+    rng = np.random.default_rng(0)
+    bound = vae.elbo(model, data, rng=rng)
+    better = vae.importance_weighted(model, data, rng=rng, samples=3)
+    loss = -np.mean(bound.value) - np.mean(better)
+    loss.backward()
+    made = [*bound, better, loss, *(p.grad for p in mg.nn.parameters(model)),
+            *(f(m) for m in (model, mg.nn.frozen(model)) for f in
+              (lambda m: m.sample(3, rng=rng), lambda m: m.reconstruct(data)))]
+    assert {a.dtype for a in made} == {np.dtype(np.float32)}
+
+
+def test_samples_and_reconstructions_are_means(trained, data):
+    model = mg.nn.frozen(trained)
+    z = np.random.default_rng(5).standard_normal((4, 3), np.float32)
+    np.testing.assert_array_equal(model.sample(4, rng=np.random.default_rng(5)),
+                                  model.likelihood(z).mean)
+    again = model.reconstruct(data)
+    np.testing.assert_array_equal(again, model.likelihood(model.posterior(data).mean).mean)
+    assert np.mean(np.abs(again - data)) < 0.2 < np.mean(np.abs(data.mean(axis=0) - data))
+
+
+# -- progress ----------------------------------------------------------------------------------
+Terminal = type("Terminal", (io.StringIO,), {"isatty": lambda self: True})
+
+
+def shown(out, data, **options):
+    progress = Progress(3, 7, 40, N, out=out, **options)
+    train(data, on_step=progress.step, on_epoch=progress.epoch)
+    progress.close()
+    return out.getvalue()
+
+
+def test_in_a_pipe_each_epoch_is_one_plain_line(data):
+    text = shown(io.StringIO(), data)
+    assert not set("\r\x1b") & set(text)
+    assert re.fullmatch("".join(rf"epoch {k}/3  train -\d+\.\d\d nats  [\d,]+ images/s  "
+                                r"\d+:\d\d left\n" for k in (1, 2, 3)), text), text
+    assert text.endswith(" 0:00 left\n")
+
+
+def test_in_a_terminal_one_line_is_rewritten(data):
+    text = shown(Terminal(), data, every=0, unit="bits")
+    assert text.count("\n") == 3  # the epochs stay
+    assert text.endswith("\r\x1b[2K")  # and nothing half written does
+    parts = text.split("\r\x1b[2K")[1:]
+    steps = [p for p in parts if "step" in p]
+    assert len(steps) == 21
+    assert re.fullmatch(r"epoch 2/3  step 3/7  -\d+\.\d\d bits  [\d,]+ images/s  \d+:\d\d left",
+                        steps[9])
+
+
+def test_the_line_knows_the_time_left_and_the_test_bound(monkeypatch):
+    now = iter([100.0, 110.0, 120.0])
+    monkeypatch.setattr("vae.progress.time.perf_counter", lambda: next(now))
+    out = Terminal()
+    progress = Progress(5, 4, 10, 40, out=out)
+    progress.step(1, 0, -50.0)  # 10 images in 10 s, 190 to go
+    assert out.getvalue().endswith("step 1/4  -50.00 nats  1 images/s  3:10 left")
+    progress.epoch({"epoch": 1, "train_elbo": -40.0, "test_elbo": -41.234, "seconds": 16.0})
+    assert "train -40.00, test -41.23 nats  2 images/s  1:20 left\n" in out.getvalue()
