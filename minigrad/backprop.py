@@ -48,6 +48,8 @@ def pull(roots: Sequence[Tensor], seeds: Sequence[Any], *, keep: Iterable[Tensor
             if type(parent) is not Tensor or parent.level != level or vjp is None:
                 continue
             part = vjp(g, out, *values, **options) if options else vjp(g, out, *values)
+            if not hasattr(part, "shape"):
+                part = np.asarray(part)
             if part.shape != value.shape or part.dtype is not value.dtype:
                 part = _fitted(part, value, rule)
             seen = waiting.get(parent)
@@ -73,6 +75,8 @@ def backward(root: Tensor, seed: Any = None, *, keep: Iterable[Tensor] = (),
     keep: Tensors in between whose `.grad` is wanted as well.
     retain: keep the graph, to go through it again; otherwise it is dropped on the way.
     """
+    if isinstance(keep, Tensor):
+        raise TypeError("backward(keep=): give a list of Tensors, keep=[t]")
     if root.level != PLAIN:
         raise RuntimeError("backward() inside of a function that mg.grad or another transform is "
                            "differentiating: nest mg.grad instead")
@@ -85,7 +89,7 @@ def backward(root: Tensor, seed: Any = None, *, keep: Iterable[Tensor] = (),
                          f"{root.shape}")
     seed = seed.astype(root.dtype, copy=False)
     for leaf, g in pull([root], [seed], keep=keep, retain=retain).items():
-        leaf.grad = g if leaf.grad is None else leaf.grad + g
+        leaf.grad = g if leaf.grad is None else np.asarray(leaf.grad + g)
 
 
 def _unshared(found: dict[Tensor, Any], seeds: Sequence[Any]) -> dict[Tensor, Any]:

@@ -67,7 +67,7 @@ def gelu(x: Any) -> Any:
 
 
 @with_vjp(lambda g, y, x, axis=None, keepdims=False:
-          kept(g, x, axis, keepdims) * _share(x, kept(y, x, axis, keepdims)))
+          kept(g, x, axis, keepdims) * _share(x, kept(y, x, axis, keepdims), axis))
 def logsumexp(x: Any, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Any:
     """log Σ eˣ along `axis`; -inf where all of x is."""
     top = np.max(x, axis, keepdims=True)
@@ -124,9 +124,11 @@ def polygamma(n: int, x: Any) -> Any:
     return psi(x) if n == 0 else (-1) ** (n + 1) * math.factorial(n) * hurwitz(n + 1, x)
 
 
-def _share(x: Any, y: Any) -> Any:
+def _share(x: Any, y: Any, axis: Any) -> Any:
     """softmax(x) = exp(x - y) for y = logsumexp(x), also where both are -inf."""
-    return np.exp(x - np.where(np.isfinite(y), y, 0))
+    e = np.exp(x - np.where(np.isfinite(y), y, 0))
+    total = np.sum(e, axis, keepdims=True)
+    return e / np.where(total == 0, 1, total)
 
 
 def _rows(x: Any, shape: tuple[int, ...] | None = None) -> Any:

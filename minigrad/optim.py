@@ -182,7 +182,9 @@ def clip_global_norm(params: Iterable[Tensor], largest: float) -> float:
     Pascanu et al. 2013, algorithm 1.
     """
     grads = [p.grad for p in params if p.grad is not None]
-    norm = math.sqrt(sum(float(np.sum(np.square(g))) for g in grads))
+    norm = math.sqrt(sum(float(np.sum(np.square(g, dtype=np.float64))) for g in grads))
+    if not math.isfinite(norm):
+        raise FloatingPointError(f"clip_global_norm: the gradients' norm is {norm}")
     if norm > largest:
         for g in grads:
             g *= largest / norm

@@ -35,3 +35,12 @@ def lookup(function: Callable) -> Callable:
                      f"add it: mg.rule({name}, lambda g, out, *args: …), see docs/engine.md; "
                      "for the value alone pass t.data")
     return RULES[function]
+
+
+def parameters_of(vjp: Callable | None) -> tuple[tuple[str, ...] | None, int]:
+    """What a vjp takes after `g` and `out`, by name and how many by position: what may be given."""
+    code = getattr(vjp, "__code__", None)
+    if code is None or code.co_flags & 0x0C:  # *args, **options: it takes all
+        return None, 0
+    names = code.co_varnames[2:code.co_argcount + code.co_kwonlyargcount]
+    return names, code.co_argcount - 2

@@ -28,7 +28,7 @@ import numpy as np
 from numpy import ndarray
 
 from minigrad.methods import Arraylike
-from minigrad.table import Every, NoRule, lookup
+from minigrad.table import Every, NoRule, lookup, parameters_of
 
 PLAIN = 0  # the level of Tensors that users make: older than every transform's
 tick = count(1).__next__  # numbers Tensors, and levels, by age
@@ -122,7 +122,7 @@ class Primitive:
             self.vjps, self.arity, self.parameters = vjps[0], sys.maxsize, None
         else:
             self.vjps, self.arity = vjps, len(vjps)
-            self.parameters = _parameters(next(filter(None, vjps), None))
+            self.parameters, self.positional = parameters_of(next(filter(None, vjps), None))
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         if options:
@@ -146,7 +146,7 @@ class Primitive:
         if constants and self.elementwise:
             values = _weakly_typed(args, values)
         if len(args) > self.arity:
-            self._refuse_tensors(args[self.arity:])
+            self._check_rest(args)
         try:
             out = self.forward(*values, **options)
         except ValueError as error:
@@ -156,7 +156,9 @@ class Primitive:
     def _record_nested(self, args: tuple, options: dict) -> Tensor:
         """Tensors of several levels: the newest is differentiated here, the others by recursion."""
         level = max(a.level for a in args if type(a) is Tensor)
-        values = [a.data if type(a) is Tensor and a.level == level else a for a in args]
+        values = [a.data if type(a) is Tensor and a.level == level else
+                  np.asarray(a) if self.elementwise and type(a) in (list, tuple) else a
+                  for a in args]
         return _node(self, self(*values, **options), level, args, values, options)
 
     def _bind(self, args: tuple, options: dict) -> tuple[tuple, dict]:
@@ -174,13 +176,16 @@ class Primitive:
                 if name not in options:
                     break
                 args += (options.pop(name),)
-            self._refuse_tensors(options.values())
+            self._check_rest((*args[:self.arity], *options.values()))
         return args, options
 
-    def _refuse_tensors(self, others: Iterable) -> None:
-        if any(type(a) is Tensor for a in others):
+    def _check_rest(self, args: tuple) -> None:
+        if any(type(a) is Tensor for a in args[self.arity:]):
             raise NoRule(f"{self.name} has no derivative with respect to this argument: only its "
                          f"first {self.arity} may be Tensors; pass t.data to treat it as constant")
+        if self.parameters and len(args) > self.positional:
+            raise NoRule(f"{self.name} with {len(args)} arguments by position has no derivative "
+                         f"rule; it has one for ({', '.join(self.parameters[:self.positional])})")
 
     def _described(self, error: ValueError, values: Sequence) -> ValueError:
         given = ", ".join(f"{v.shape} {v.dtype}" if isinstance(v, ndarray) else repr(v)
@@ -223,11 +228,3 @@ def _weakly_typed(args: tuple, values: list) -> list:
         elif type(a) in (list, tuple):
             values[i] = np.asarray(a, dtype)
     return values
-
-
-def _parameters(vjp: Callable | None) -> tuple[str, ...] | None:
-    """Names of what a vjp takes after `g` and `out`: the options that its function may be given."""
-    code = getattr(vjp, "__code__", None)
-    if code is None or code.co_flags & 0x08:  # **options: it takes all
-        return None
-    return code.co_varnames[2:code.co_argcount + code.co_kwonlyargcount]

@@ -48,7 +48,7 @@ def jvp(f: Callable, args: tuple, tangents: tuple) -> tuple[Any, Any]:
     """`f(*args)` and its directional derivative J·tangents, the vjp of the vjp."""
     _same_shapes("jvp", args, tangents)
     out, pullback = vjp(f, *args)
-    zero = tree_map(lambda y: np.zeros(np.shape(y), _dtype(y)), out)
+    zero = tree_map(lambda y: np.zeros(np.shape(y), np.result_type(_dtype(y), np.float32)), out)
     _, push = vjp(pullback, zero)  # the pullback is linear: where it is transposed does not matter
     return out, push(tangents)[0]
 

@@ -17,6 +17,7 @@ import numpy as np
 from minigrad.tensor import Tensor
 
 Model = TypeVar("Model")
+PREFIX = "model."  # of every name in a file, so that none can be an argument of np.savez
 
 
 class ParameterError(ValueError):
@@ -25,10 +26,16 @@ class ParameterError(ValueError):
 
 def named_parameters(model: Any) -> dict[str, Tensor]:
     """Name -> Tensor, such as "encoder.layers.0.weight"; one that is shared has its first name."""
-    found: dict[int, tuple[str, Tensor]] = {}
-    for name, tensor in _walk(model, "", set()):
-        found.setdefault(id(tensor), (name, tensor))
-    return dict(found.values())
+    found: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in _walk(model, "", frozenset()):
+        if id(tensor) not in seen:
+            if name in found:
+                raise ParameterError(f"two parameters have the same name, {name!r}: a key of a "
+                                     "dictionary looks like a path, or like another key")
+            found[name] = tensor
+            seen.add(id(tensor))
+    return found
 
 
 def parameters(model: Any) -> list[Tensor]:
@@ -45,7 +52,7 @@ def with_parameters(model: Model, values: Sequence[Any]) -> Model:
     old = parameters(model)
     if len(old) != len(values):
         raise ValueError(f"the model has {len(old)} parameters, given were {len(values)}")
-    return _replaced(model, {id(p): v for p, v in zip(old, values)})
+    return _replaced(model, {id(p): v for p, v in zip(old, values)}, frozenset())
 
 
 def frozen(model: Model) -> Model:
@@ -61,7 +68,7 @@ def save(path: str | os.PathLike, model: Any) -> None:
     temporary = f"{os.fspath(path)}.{os.getpid()}.tmp"
     try:
         with open(temporary, "wb") as file:
-            np.savez(file, **{name: p.data for name, p in named_parameters(model).items()})
+            np.savez(file, **{PREFIX + name: p.data for name, p in named_parameters(model).items()})
         os.replace(temporary, path)
     finally:
         if os.path.exists(temporary):
@@ -74,9 +81,12 @@ def load(path: str | os.PathLike, model: Any) -> None:
 
     own = named_parameters(model)
     try:
-        with np.load(path, allow_pickle=False) as file:
-            given = {name: file[name] for name in file.files}
-    except (ValueError, EOFError, KeyError, AttributeError, BadZipFile) as error:
+        with open(path, "rb") as whole, np.load(whole, allow_pickle=False) as file:
+            given = {name.removeprefix(PREFIX): np.asarray(file[name]) for name in file.files}
+    except FileNotFoundError:
+        raise
+    except (ValueError, TypeError, AttributeError, EOFError, KeyError, OSError, RuntimeError,
+            BadZipFile) as error:
         raise ParameterError(f"{path} is no file of parameters that nn.save wrote, or a damaged "
                              f"one: {error}") from error
     differences = [f"{name}: not in the file" for name in own if name not in given]
@@ -91,39 +101,39 @@ def load(path: str | os.PathLike, model: Any) -> None:
         p.data = given[name].astype(p.dtype)
 
 
-def _children(node: Any) -> dict[str, Any] | None:
-    """What a container or a plain object holds, by name; None where there is nothing inside."""
+def _children(node: Any) -> list[tuple[str, Any]]:
+    """What a container or a plain object holds, with names; a function's insides are its own."""
     if isinstance(node, dict):
-        return {str(key): child for key, child in node.items()}
+        return [(str(key), child) for key, child in node.items()]
     if isinstance(node, (list, tuple)):
-        return {str(i): child for i, child in enumerate(node)}
+        return [(str(i), child) for i, child in enumerate(node)]
     if isinstance(node, (type, types.FunctionType, types.ModuleType)):
-        return None
-    return getattr(node, "__dict__", None)
+        return []
+    return list(getattr(node, "__dict__", {}).items())
 
 
-def _walk(node: Any, prefix: str, above: set[int]) -> Iterator[tuple[str, Tensor]]:
+def _walk(node: Any, prefix: str, above: frozenset[int]) -> Iterator[tuple[str, Tensor]]:
     if isinstance(node, Tensor):
         yield prefix, node
-    elif (children := _children(node)) and id(node) not in above:
-        for name, child in children.items():
+    elif id(node) not in above:
+        for name, child in _children(node):
             yield from _walk(child, f"{prefix}.{name}" if prefix else name, above | {id(node)})
 
 
-def _replaced(node: Any, new: dict[int, Any]) -> Any:
+def _replaced(node: Any, new: dict[int, Any], above: frozenset[int]) -> Any:
     """`node` itself where nothing in it is new, otherwise a copy of it."""
     if isinstance(node, Tensor):
         return new[id(node)]
-    children = _children(node)
-    if not children:
+    if id(node) in above:
         return node
-    others = {name: _replaced(child, new) for name, child in children.items()}
-    if all(others[name] is child for name, child in children.items()):
+    old = [child for _, child in _children(node)]
+    others = [_replaced(child, new, above | {id(node)}) for child in old]
+    if all(other is child for other, child in zip(others, old)):
         return node
     if isinstance(node, dict):
-        return dict(zip(node, others.values()))
+        return dict(zip(node, others))
     if isinstance(node, (list, tuple)):
-        return type(node)(others.values())
+        return getattr(type(node), "_make", type(node))(others)
     other = copy.copy(node)
-    other.__dict__.update(others)
+    other.__dict__.update(zip(node.__dict__, others))
     return other

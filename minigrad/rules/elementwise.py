@@ -48,9 +48,9 @@ rule(np.log, lambda g, y, x: g / x)
 rule(np.log2, lambda g, y, x: g / (x * math.log(2)))
 rule(np.log10, lambda g, y, x: g / (x * math.log(10)))
 rule(np.log1p, lambda g, y, x: g / (1 + x))
-rule(np.logaddexp, lambda g, z, x, y: g * _share(x, z), lambda g, z, x, y: g * _share(y, z))
+rule(np.logaddexp, lambda g, z, x, y: g * _share(x, y), lambda g, z, x, y: g * _share(y, x))
 rule(np.logaddexp2,
-     lambda g, z, x, y: g * _share(x, z, np.exp2), lambda g, z, x, y: g * _share(y, z, np.exp2))
+     lambda g, z, x, y: g * _share(x, y, np.exp2), lambda g, z, x, y: g * _share(y, x, np.exp2))
 rule(np.sqrt, lambda g, y, x: g * 0.5 / y)
 rule(np.cbrt, lambda g, y, x: g / (3 * y * y))
 
@@ -120,9 +120,12 @@ def _nonzero(y: Any) -> Any:
     return np.where(y == 0, 1, y)
 
 
-def _share(x: Any, z: Any, exp: Any = np.exp) -> Any:
-    """exp(x - z) for z = log(exp(x) + exp(y)), also where all of them are infinite."""
-    return exp(x - np.where(np.isfinite(z), z, 0))
+def _share(x: Any, y: Any, exp: Any = np.exp) -> Any:
+    """eˣ/(eˣ + eʸ), also where both are infinite."""
+    top = np.maximum(untraced(x), untraced(y))  # the quotient does not depend on it
+    top = np.where(np.isfinite(top), top, 0)
+    a, b = exp(x - top), exp(y - top)
+    return a / _nonzero(a + b)
 
 
 def _if_chosen(g: Any, z: Any, x: Any, y: Any) -> Any:

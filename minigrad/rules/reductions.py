@@ -26,16 +26,16 @@ def reduced(x: Any, axis: Any = None) -> int:
     return int(np.prod([x.shape[a] for a in axes]))
 
 
-rule(np.sum, lambda g, y, a, axis=None, keepdims=False:
+rule(np.sum, lambda g, y, a, axis=None, *, keepdims=False:
      np.broadcast_to(kept(g, a, axis, keepdims), a.shape))
-rule(np.mean, lambda g, y, a, axis=None, keepdims=False:
+rule(np.mean, lambda g, y, a, axis=None, *, keepdims=False:
      np.broadcast_to(kept(g, a, axis, keepdims) / reduced(a, axis), a.shape))
-rule(np.prod, lambda g, y, a, axis=None, keepdims=False:
+rule(np.prod, lambda g, y, a, axis=None, *, keepdims=False:
      kept(g, a, axis, keepdims) * _product_of_others(a, kept(y, a, axis, keepdims), axis))
 rule(np.cumsum, lambda g, y, a, axis=None: np.reshape(_cumsum_back(g, axis), a.shape))
 rule(np.sort, lambda g, y, a, axis=-1: _unsorted(g, a, axis))
 for extreme in (np.max, np.amax, np.min, np.amin):
-    rule(extreme, lambda g, y, a, axis=None, keepdims=False:
+    rule(extreme, lambda g, y, a, axis=None, *, keepdims=False:
          kept(g, a, axis, keepdims) * _share_of_ties(a, kept(y, a, axis, keepdims), axis))
 constant(np.argmax, np.argmin, np.argsort, np.all, np.any, np.count_nonzero, np.nonzero,
          np.searchsorted, np.flatnonzero, np.argwhere)

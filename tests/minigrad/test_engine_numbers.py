@@ -9,6 +9,7 @@ import pytest
 import scipy.special as sc
 
 import minigrad as mg
+from minigrad.table import NoRule
 from minigrad.tensor import Tensor
 
 BINARY = [operator.add, operator.sub, operator.mul, operator.truediv, operator.pow,
@@ -114,3 +115,30 @@ def test_logsumexp_of_a_row_of_minus_infinity():
     value, pullback = mg.vjp(lambda x: mg.logsumexp(x, axis=1), x)
     np.testing.assert_array_equal(value, [-np.inf, 1])
     np.testing.assert_array_equal(pullback(np.ones(2))[0][1], [0, 1])
+
+
+def test_logaddexp_shares_its_gradient_exactly_where_float32_is_coarse():
+    x, y = np.float32([1e4, -1e4, 1e30]), np.float32([1e4, -1e4, 1e30])
+    gradients = mg.grad(lambda x, y: np.sum(np.logaddexp(x, y)), (0, 1))(x, y)
+    assert (gradients[0] == 0.5).all() and (gradients[1] == 0.5).all()
+
+
+def test_dtype_by_position_is_refused_and_not_taken_for_keepdims():
+    t = mg.Tensor(np.arange(9.0).reshape(3, 3))
+    for reduce in (np.sum, np.mean, np.prod):
+        with pytest.raises(NoRule, match="by position"):
+            reduce(t, 1, np.float64)
+    for call in (lambda: np.ravel(t, "F"), lambda: np.reshape(t, (9,), "F")):
+        with pytest.raises(NoRule, match="by position"):
+            call()
+
+
+def test_jvp_of_a_function_with_integer_values_is_zero():
+    value, slope = mg.jvp(lambda x: np.argmax(x), (np.array([1.0, 3.0]),), (np.ones(2),))
+    assert value == 1 and slope == 0
+
+
+def test_keep_wants_a_list_of_tensors():
+    t = mg.Tensor(np.ones(2))
+    with pytest.raises(TypeError, match=r"keep=\[t\]"):
+        np.sum(t * 2).backward(keep=t)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import zipfile
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -273,3 +274,27 @@ def test_a_save_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkey
     assert (tmp_path / "m").read_bytes() == before and os.listdir(tmp_path) == ["m"]
     nn.save(str(tmp_path / "m"), network(1))
     assert (tmp_path / "m").read_bytes() != before and os.listdir(tmp_path) == ["m"]
+
+
+def test_two_parameters_of_one_name_are_refused():
+    a, b = mg.Tensor(np.ones(1)), mg.Tensor(np.ones(2))
+    for model in ({"a.b": a, "a": {"b": b}}, {1: a, "1": b}):
+        with pytest.raises(nn.ParameterError, match="same name"):
+            nn.parameters(model)
+
+
+def test_frozen_keeps_named_tuples_and_back_references(tmp_path):
+    class Pair(NamedTuple):
+        first: object
+        file: object
+
+    class Child:
+        pass
+
+    pair = Pair(mg.Tensor(np.ones(1)), mg.Tensor(np.zeros(2)))
+    assert isinstance(nn.frozen(pair), Pair) and type(nn.frozen(pair).file) is np.ndarray
+    parent, child = Child(), Child()
+    parent.child, child.parent, child.weight = child, parent, mg.Tensor(np.ones(1))
+    assert type(nn.frozen(parent).child.weight) is np.ndarray
+    nn.save(tmp_path / "pair.npz", pair)  # a parameter may be called like an argument of savez
+    nn.load(tmp_path / "pair.npz", pair)

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+import minigrad as mg
 from minigrad import nn, optim
 from minigrad.tensor import Tensor
 
@@ -234,3 +235,13 @@ def test_an_optimiser_asks_its_schedule_for_steps_from_zero():
         p.grad = np.ones(1)
         opt.step()
     assert asked == [0, 1, 2] and opt.steps == 3 and p.data == -3
+
+
+def test_clipping_knows_norms_beyond_float32_and_refuses_those_that_are_no_numbers():
+    p = mg.Tensor(np.zeros(4, np.float32))
+    p.grad = np.full(4, 1e25, np.float32)
+    assert np.isclose(optim.clip_global_norm([p], 1.0), 2e25)
+    assert np.allclose(p.grad, 0.5)
+    p.grad = np.array([np.nan, 0, 0, 0], np.float32)
+    with pytest.raises(FloatingPointError, match="nan"):
+        optim.clip_global_norm([p], 1.0)
