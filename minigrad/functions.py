@@ -101,7 +101,7 @@ def affine(x: Any, w: Any, b: Any) -> Any:
                          "(..., n), (n, m) and (m,)")
     y = _rows(x) @ w
     y += b
-    return _rows(y, (*x.shape[:-1], w.shape[1]))
+    return y if x.ndim == 2 else _rows(y, (*x.shape[:-1], w.shape[1]))
 
 
 def stop_gradient(x: Any) -> Any:
@@ -134,5 +134,7 @@ def _share(x: Any, y: Any, axis: Any) -> Any:
 def _rows(x: Any, shape: tuple[int, ...] | None = None) -> Any:
     """All leading axes as one, so that a product is one large product; or back to `shape`."""
     if shape is None:
+        if x.ndim == 2:
+            return x
         shape = (math.prod(x.shape[:-1]), x.shape[-1])
     return x if x.shape == shape else np.reshape(x, shape)

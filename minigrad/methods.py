@@ -70,8 +70,8 @@ class Arraylike:
                         "mg.index_put(t, index, value), or np.where(condition, value, t)")
 
     # -- methods, wherever ndarray has the same name ----------------------------------------------
-    def sum(self, axis=None, keepdims=False): return np.sum(self, axis, keepdims=keepdims)
-    def mean(self, axis=None, keepdims=False): return np.mean(self, axis, keepdims=keepdims)
+    def sum(self, axis=None, keepdims=False): return RULES[np.sum](self, axis, keepdims=keepdims)
+    def mean(self, axis=None, keepdims=False): return RULES[np.mean](self, axis, keepdims=keepdims)
     def prod(self, axis=None, keepdims=False): return np.prod(self, axis, keepdims=keepdims)
     def max(self, axis=None, keepdims=False): return np.max(self, axis, keepdims=keepdims)
     def min(self, axis=None, keepdims=False): return np.min(self, axis, keepdims=keepdims)

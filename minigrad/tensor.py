@@ -136,7 +136,7 @@ class Primitive:
                 a = a.data
                 if type(a) is Tensor:
                     nested = True
-            else:
+            elif type(a) is not float:  # a Python number leaves the dtype alone
                 constants = True
             values.append(a)
             if nested:

@@ -21,8 +21,9 @@ class ToNormal:
         self.linear = Dense(n_in, 2 * n_out, **init)
 
     def __call__(self, h: Any) -> Normal:
-        mean, log_var = np.split(self.linear(h), 2, axis=-1)
-        return Normal.from_log_var(mean, log_var)
+        both = self.linear(h)
+        n = both.shape[-1] // 2
+        return Normal.from_log_var(both[..., :n], both[..., n:])
 
 
 class ToBernoulli:

@@ -30,7 +30,7 @@ def openblas() -> ctypes.CDLL | None:
     return None
 
 
-def sleep_when_idle(cycles: int = 14) -> bool:
+def sleep_when_idle(cycles: int = 18) -> bool:
     """Whether BLAS's threads could be told not to spin; they start anew with the next product."""
     library = openblas()
     if SPIN in os.environ or not (hasattr(library, "openblas_read_env")

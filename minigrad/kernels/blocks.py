@@ -17,7 +17,7 @@ from numpy import ndarray
 from minigrad.kernels.threads import num_threads, run
 
 LARGEST = 1 << 19  # elements of a piece, so that its temporaries stay in the cache
-WORTH = 1_000_000  # nanoseconds of work, below which waking a thread costs more than it saves
+WORTH = 400_000  # nanoseconds of work, below which waking a thread costs more than it saves
 # Pieces must not be small either: NumPy gives up and takes back the interpreter's lock with every
 # call, and two threads whose calls are short spend their time waiting for it.  Measured on Adam:
 # blocks of 16,384 elements take 1.4 times as long on two threads as on one, of 131,072 0.7 times.

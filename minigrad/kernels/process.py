@@ -8,7 +8,7 @@ keeps what it once used.
 *Idle threads.*  OpenBLAS lets its threads spin for about a tenth of a second after each product, in
 case another follows.  What follows in a training step is something else, and the spinning takes the
 core away from it: Adam on two threads ran no faster than on one.  So they are told to sleep after
-some microseconds, as OPENBLAS_THREAD_TIMEOUT=14 in the environment would have done.
+a tenth of a millisecond, as OPENBLAS_THREAD_TIMEOUT=18 in the environment would have done.
 
 docs/performance.md has the measurements.  `MINIGRAD_TUNE=0` in the environment leaves both alone,
 and where there is no glibc or no OpenBLAS nothing happens.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,10 @@ from minigrad.tensor import Primitive, untraced
 
 def kept(g: Any, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """A reduction's result or cotangent with the reduced axes of `x` back, as axes of one."""
-    if keepdims:
+    if keepdims or axis is None:  # one number fits any shape
         return g
+    if axis == -1:
+        return g[..., None]
     axes = range(x.ndim) if axis is None else np.atleast_1d(axis)
     axes = {int(a) % x.ndim for a in axes} if x.ndim else set()
     return np.reshape(g, tuple(1 if i in axes else n for i, n in enumerate(x.shape)))
@@ -23,7 +26,7 @@ def kept(g: Any, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
 def reduced(x: Any, axis: Any = None) -> int:
     """How many elements go into one element of the result."""
     axes = range(x.ndim) if axis is None else np.atleast_1d(axis)
-    return int(np.prod([x.shape[a] for a in axes]))
+    return math.prod(x.shape[a] for a in axes)
 
 
 rule(np.sum, lambda g, y, a, axis=None, *, keepdims=False:

@@ -67,7 +67,7 @@ scatter = Primitive(_scatter, lambda g, y, values, index, shape: gather(g, index
 
 
 def _index(index: Any) -> Any:
-    return tuple(map(_index, index)) if isinstance(index, tuple) else untraced(index)
+    return tuple(map(untraced, index)) if isinstance(index, tuple) else untraced(index)
 
 
 RULES[Tensor.__getitem__] = lambda x, index: gather(x, _index(index))

@@ -34,4 +34,11 @@ class Distribution(ABC):
 
 def event_sum(x: Any, event_ndim: int) -> Any:
     """The sum over the last `event_ndim` axes."""
-    return np.sum(x, axis=tuple(range(-event_ndim, 0))) if event_ndim else x
+    if event_ndim == 1:
+        return x.sum(-1)
+    return x.sum(tuple(range(-event_ndim, 0))) if event_ndim else x
+
+
+def broadcast(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape that arrays of shapes a and b give together."""
+    return a if a == b else np.broadcast_shapes(a, b)

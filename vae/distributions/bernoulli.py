@@ -26,7 +26,7 @@ class Bernoulli(Distribution):
     """
 
     def __init__(self, logits: Any, *, event_ndim: int = 1):
-        self.logits, self.event_ndim, self.shape = logits, event_ndim, np.shape(logits)
+        self.logits, self.event_ndim, self.shape = logits, event_ndim, logits.shape
         if len(self.shape) < event_ndim:
             raise ValueError(f"Bernoulli with logits of shape {self.shape} and event_ndim="
                              f"{event_ndim}: an event has more axes than there are")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.define import with_vjp
-from vae.distributions.base import Distribution, event_sum
+from vae.distributions.base import Distribution, broadcast, event_sum
 from vae.distributions.normal import Normal
 
 CLOSED_FORMS: dict[tuple[type, type], Callable[[Any, Any], Any]] = {}
@@ -45,7 +45,7 @@ def _normal_normal(q: Normal, p: Normal) -> Any:
         per_dimension = to_standard(q.mean, q.log_std)
     else:
         per_dimension = to_standard((q.mean - p.mean) / p.std, q.log_std - p.log_std)
-    shape = np.broadcast_shapes(q.shape, p.shape)
+    shape = broadcast(q.shape, p.shape)
     if per_dimension.shape != shape:
         per_dimension = np.broadcast_to(per_dimension, shape)
     return event_sum(per_dimension, q.event_ndim)

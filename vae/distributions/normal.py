@@ -9,7 +9,7 @@ import numpy as np
 from numpy.random import Generator
 
 from minigrad.tensor import untraced
-from vae.distributions.base import Distribution, event_sum
+from vae.distributions.base import Distribution, broadcast, event_sum
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 EXACT, FARTHEST = 15.0, 20.0  # |log std| is exact up to the first, and never above the second
@@ -57,7 +57,7 @@ class Normal(Distribution):
     def _set(self, mean: Any, std: Any, log_std: Any, event_ndim: int) -> None:
         self.mean, self.std, self.log_std = mean, std, log_std
         self.event_ndim, self.is_standard = event_ndim, False
-        self.shape = np.broadcast_shapes(np.shape(mean), np.shape(std))
+        self.shape = broadcast(mean.shape, std.shape)
         if len(self.shape) < event_ndim:
             raise ValueError(f"Normal with parameters of shape {self.shape} and event_ndim="
                              f"{event_ndim}: an event has more axes than there are; for single "
@@ -96,7 +96,7 @@ def _array(x: Any, like: Any) -> Any:
 
 def _bounded(x: Any) -> Any:
     """x up to ±EXACT, then bent towards ±FARTHEST, with slope 1 at the bend and never none."""
-    if np.max(np.abs(untraced(x)), initial=0) <= EXACT:
+    if np.abs(untraced(x)).max(initial=0) <= EXACT:
         return x
     inner, room = np.clip(x, -EXACT, EXACT), FARTHEST - EXACT
     t = (x - inner) / room
