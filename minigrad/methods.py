@@ -70,35 +70,41 @@ class Arraylike:
                         "mg.index_put(t, index, value), or np.where(condition, value, t)")
 
     # -- methods, wherever ndarray has the same name ----------------------------------------------
-    def sum(self, axis=None, keepdims=False): return RULES[np.sum](self, axis, keepdims=keepdims)
-    def mean(self, axis=None, keepdims=False): return RULES[np.mean](self, axis, keepdims=keepdims)
-    def prod(self, axis=None, keepdims=False): return np.prod(self, axis, keepdims=keepdims)
-    def max(self, axis=None, keepdims=False): return np.max(self, axis, keepdims=keepdims)
-    def min(self, axis=None, keepdims=False): return np.min(self, axis, keepdims=keepdims)
-    def var(self, axis=None, ddof=0, keepdims=False):
+    def sum(self, axis: Any = None, keepdims: bool = False) -> Any:
+        return RULES[np.sum](self, axis, keepdims=keepdims)
+    def mean(self, axis: Any = None, keepdims: bool = False) -> Any:
+        return RULES[np.mean](self, axis, keepdims=keepdims)
+    def prod(self, axis: Any = None, keepdims: bool = False) -> Any:
+        return np.prod(self, axis, keepdims=keepdims)
+    def max(self, axis: Any = None, keepdims: bool = False) -> Any:
+        return np.max(self, axis, keepdims=keepdims)
+    def min(self, axis: Any = None, keepdims: bool = False) -> Any:
+        return np.min(self, axis, keepdims=keepdims)
+    def var(self, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> Any:
         return np.var(self, axis, ddof=ddof, keepdims=keepdims)
-    def std(self, axis=None, ddof=0, keepdims=False):
+    def std(self, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> Any:
         return np.std(self, axis, ddof=ddof, keepdims=keepdims)
-    def cumsum(self, axis=None): return np.cumsum(self, axis)
-    def argmax(self, axis=None): return np.argmax(self, axis)
-    def argmin(self, axis=None): return np.argmin(self, axis)
-    def argsort(self, axis=-1): return np.argsort(self, axis)
-    def any(self, axis=None): return np.any(self, axis)
-    def all(self, axis=None): return np.all(self, axis)
-    def reshape(self, *shape): return np.reshape(self, shape[0] if len(shape) == 1 else shape)
-    def transpose(self, *axes):
+    def cumsum(self, axis: Any = None) -> Any: return np.cumsum(self, axis)
+    def argmax(self, axis: Any = None) -> Any: return np.argmax(self, axis)
+    def argmin(self, axis: Any = None) -> Any: return np.argmin(self, axis)
+    def argsort(self, axis: Any = -1) -> Any: return np.argsort(self, axis)
+    def any(self, axis: Any = None) -> Any: return np.any(self, axis)
+    def all(self, axis: Any = None) -> Any: return np.all(self, axis)
+    def reshape(self, *shape: Any) -> Any:
+        return np.reshape(self, shape[0] if len(shape) == 1 else shape)
+    def transpose(self, *axes: Any) -> Any:
         return np.transpose(self, axes[0] if len(axes) == 1 else axes or None)
-    def swapaxes(self, axis1, axis2): return np.swapaxes(self, axis1, axis2)
-    def squeeze(self, axis=None): return np.squeeze(self, axis)
-    def ravel(self): return np.ravel(self)
-    def flatten(self): return np.ravel(self)
-    def repeat(self, repeats, axis=None): return np.repeat(self, repeats, axis)
-    def take(self, indices, axis=None): return np.take(self, indices, axis)
-    def diagonal(self, offset=0, axis1=0, axis2=1):
+    def swapaxes(self, axis1: int, axis2: int) -> Any: return np.swapaxes(self, axis1, axis2)
+    def squeeze(self, axis: Any = None) -> Any: return np.squeeze(self, axis)
+    def ravel(self) -> Any: return np.ravel(self)
+    def flatten(self) -> Any: return np.ravel(self)
+    def repeat(self, repeats: Any, axis: Any = None) -> Any: return np.repeat(self, repeats, axis)
+    def take(self, indices: Any, axis: Any = None) -> Any: return np.take(self, indices, axis)
+    def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
         return np.diagonal(self, offset, axis1, axis2)
-    def trace(self, offset=0): return np.trace(self, offset)
-    def clip(self, min=None, max=None): return np.clip(self, min, max)
-    def round(self, decimals=0): return np.round(self, decimals)
-    def dot(self, other): return np.dot(self, other)
-    def astype(self, dtype): return RULES[Arraylike.astype](self, np.dtype(dtype))
-    def copy(self): return RULES[np.positive](self)
+    def trace(self, offset: int = 0) -> Any: return np.trace(self, offset)
+    def clip(self, min: Any = None, max: Any = None) -> Any: return np.clip(self, min, max)
+    def round(self, decimals: int = 0) -> Any: return np.round(self, decimals)
+    def dot(self, other: Any) -> Any: return np.dot(self, other)
+    def astype(self, dtype: Any) -> Any: return RULES[Arraylike.astype](self, np.dtype(dtype))
+    def copy(self) -> Any: return RULES[np.positive](self)
