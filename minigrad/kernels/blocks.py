@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import update_wrapper
 from itertools import pairwise
 from typing import Any
 
@@ -56,3 +57,14 @@ def sweep(update: Callable[..., None], groups: Sequence[tuple[ndarray, ...]], co
                 update(*pieces, np.empty_like(pieces[0]))
 
     in_slices(work, (starts[-1],), cost)
+
+
+def threaded(ufunc: np.ufunc, cost: float) -> Callable[[ndarray], ndarray]:
+    """A ufunc of one array of floats, on several threads where it is large."""
+    def forward(x: ndarray) -> ndarray:
+        if x.size * cost < WORTH:
+            return ufunc(x)
+        out = np.empty(x.shape, x.dtype)
+        in_slices(lambda i: ufunc(x[i], out=out[i]), x.shape, cost)
+        return out
+    return update_wrapper(forward, ufunc, updated=())
