@@ -46,8 +46,8 @@ def dense_vae(n_x: int = 784, hidden: Sequence[int] = (500,), n_z: int = 20, *, 
               bias: Initialiser = zeros, start: np.ndarray | None = None) -> VAE:
     """Bernoulli pixels and a Gaussian code, both through dense layers; `hidden` of the encoder.
 
-    start: the mean of the training data, at whose logit the decoder's biases begin: worth about a
-    nat in the same number of epochs (docs/results.md).  None: they begin as `bias` says.
+    start: the mean of the training data, at whose logit the decoder's biases begin, so that it
+    need not be learned first.  None: they begin as `bias` says.
     """
     network = {"activation": activation, "rng": rng, "weight": weight, "bias": bias}
     encoder = dense([n_x, *hidden, n_z], ToNormal, **network)
