@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable
 from functools import cache
-from itertools import pairwise
 from queue import SimpleQueue
 
 Piece = Callable[[], None]
@@ -35,39 +35,46 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def run(pieces: Sequence[Piece], threads: int) -> None:
-    """Run all pieces on at most `threads` threads, neighbours together; errors come through."""
-    shares = min(threads, len(pieces))
-    if shares <= 1 or threading.current_thread() in _workers:  # no waiting for one another
-        return _each(pieces)
-    bounds = [len(pieces) * k // shares for k in range(shares + 1)]
-    _grow(shares - 1)
+def run(pieces: Iterable[Piece], threads: int) -> None:
+    """Run all pieces on at most `threads` threads; the first error comes through, after the rest.
+
+    Each thread takes the next piece when it is done with one.  So a thread that wakes late (it
+    takes a tenth of a millisecond) costs nothing: the others have done its work.
+    """
+    waiting = deque(pieces)
+    number = len(waiting)
+    helpers = min(threads, number) - 1
+    if helpers < 1 or threading.current_thread() in _workers:  # no waiting for one another
+        for piece in waiting:
+            piece()
+        return
     done: SimpleQueue = SimpleQueue()
-    for a, b in pairwise(bounds[1:]):
-        _jobs.put((pieces[a:b], done))
-    errors = []
-    try:
-        _each(pieces[:bounds[1]])
-    finally:  # also after an error: nobody may still write when the caller goes on
-        errors = [done.get() for _ in range(shares - 1)]
+    _grow(helpers)
+    for _ in range(helpers):
+        _jobs.put((waiting, done))
+    _take(waiting, done)
+    errors = [done.get() for _ in range(number)]  # nobody may still write when the caller goes on
     for error in filter(None, errors):
         raise error
 
 
-def _each(pieces: Sequence[Piece]) -> None:
-    for piece in pieces:
-        piece()
+def _take(waiting: deque[Piece], done: SimpleQueue) -> None:
+    while True:
+        try:
+            piece = waiting.popleft()
+        except IndexError:
+            return
+        try:
+            piece()
+            done.put(None)
+        except BaseException as error:
+            done.put(error)
+        del piece  # and the arrays in it, before waiting for the next
 
 
 def _work() -> None:
     while True:
-        pieces, done = _jobs.get()
-        try:
-            _each(pieces)
-            done.put(None)
-        except BaseException as error:
-            done.put(error)
-        del pieces, done  # don't keep the arrays while waiting for the next
+        _take(*_jobs.get())
 
 
 def _grow(n: int) -> None:
