@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -43,6 +45,43 @@ def sleep_when_idle(cycles: int = 18) -> bool:
     finally:
         del os.environ[SPIN]
     return True
+
+
+_guests, _lock, _before = 0, threading.Lock(), 1
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """BLAS uses no thread of its own inside: for callers that bring theirs.  May be nested.
+
+    The setting is the library's, not the thread's: the last who leaves restores it.
+    """
+    global _guests, _before
+    get, put = _thread_setting()
+    if get is None or put is None:
+        yield
+        return
+    with _lock:
+        if not _guests:
+            _before = get()
+            put(1)
+        _guests += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _guests -= 1
+            if not _guests:
+                put(_before)
+
+
+@cache
+def _thread_setting() -> tuple[Callable | None, Callable | None]:
+    for pattern in ("scipy_openblas_{}_num_threads64_", "openblas_{}_num_threads64_",
+                    "openblas_{}_num_threads"):
+        if hasattr(openblas(), pattern.format("set")):
+            return tuple(getattr(openblas(), pattern.format(verb)) for verb in ("get", "set"))
+    return None, None
 
 
 def axpby(a: float, x: ndarray, b: float, y: ndarray) -> None:
