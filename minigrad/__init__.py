@@ -7,6 +7,7 @@
 from minigrad import nn, optim
 from minigrad import rules as rules
 from minigrad.check import check_grads
+from minigrad.convolution import conv1d, conv2d, conv_transpose1d, conv_transpose2d
 from minigrad.define import rule
 from minigrad.functions import (
     affine,
@@ -25,6 +26,7 @@ from minigrad.functions import (
     stop_gradient,
 )
 from minigrad.kernels.process import tune
+from minigrad.pooling import avg_pool2d, max_pool2d, upsample2d
 from minigrad.rules.shaping import index_put
 from minigrad.table import NoRule
 from minigrad.tensor import Primitive as primitive
@@ -34,8 +36,9 @@ from minigrad.transforms import grad, hessian, hvp, jacobian, jvp, value_and_gra
 tune()
 
 __all__ = [
-    "NoRule", "Tensor", "affine", "check_grads", "elu", "gelu", "grad", "hessian", "hvp",
-    "index_put", "jacobian", "jvp", "leaky_relu", "log_sigmoid", "log_softmax", "logsumexp", "nn",
+    "NoRule", "Tensor", "affine", "avg_pool2d", "check_grads", "conv1d", "conv2d",
+    "conv_transpose1d", "conv_transpose2d", "elu", "gelu", "grad", "hessian", "hvp", "index_put",
+    "jacobian", "jvp", "leaky_relu", "log_sigmoid", "log_softmax", "logsumexp", "max_pool2d", "nn",
     "optim", "polygamma", "primitive", "relu", "rule", "sigmoid", "silu", "softmax", "softplus",
-    "stop_gradient", "value_and_grad", "vjp",
+    "stop_gradient", "upsample2d", "value_and_grad", "vjp",
 ]  # fmt: skip

@@ -19,63 +19,19 @@ order of blocks: the number of threads changes no bit of a result.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 from numpy import ndarray
 
 from minigrad.kernels.blas import one_thread
+from minigrad.kernels.gathering import Gathering, Scratch, cuts, images_at_once
 from minigrad.kernels.threads import num_threads, run
+from minigrad.kernels.windows import Form, Phase, Window, around_x, around_y
 
-BLOCK = 1 << 17  # elements gathered at a time: half a megabyte of float32, a core's own cache
 WORTH = 1 << 23  # multiplications, below which waking a thread costs more than it saves
 SUMS = 16  # partial sums of a weight gradient, at most; each is of as many blocks
-
-Pair = tuple[int, int]
-
-
-class Form(NamedTuple):
-    """The numbers of T, each for (rows, columns).  x may be larger than what y looks at."""
-
-    x_size: Pair
-    y_size: Pair
-    kernel: Pair
-    stride: Pair = (1, 1)
-    before: Pair = (0, 0)
-    dilation: Pair = (1, 1)
-    groups: int = 1
-
-
-class Window(NamedTuple):
-    """Along an axis: output i meets, at tap a, the input i·stride + start + a·step."""
-
-    outputs: int
-    taps: int
-    stride: int
-    start: int
-    step: int
-
-    def part(self, i: slice) -> Window:
-        """For these outputs alone, as far as they exist."""
-        outputs = max(0, min(i.stop, self.outputs) - i.start)
-        return self._replace(outputs=outputs, start=self.start + i.start * self.stride)
-
-    @property
-    def stop(self) -> int:
-        """Behind the last input that is met."""
-        return self.start + (self.outputs - 1) * self.stride + (self.taps - 1) * self.step + 1
-
-
-class Phase(NamedTuple):
-    """Windows, the part of the kernel they meet, and the outputs that they are around."""
-
-    rows: Window
-    columns: Window
-    kernel: tuple[slice, slice]
-    outputs: tuple[slice, slice, slice]  # of images, rows, columns
 
 
 # -- the three contractions -----------------------------------------------------------------------
@@ -87,11 +43,11 @@ def correlate(x: ndarray, w: ndarray, bias: ndarray | None, form: Form) -> ndarr
     x, w = _alike(x, w)
     y = np.empty((len(x), *form.y_size, w.shape[3]), x.dtype)
     if scatters(x.shape[3], y.shape[3]):
-        _scatter(x, y, _around_x(form), _matrices_of_y(w, form), form.groups)
+        _scatter(x, y, around_x(form), _matrices_of_y(w, form), form.groups)
         if bias is not None:
             y += bias
     else:
-        _gather(x, y, _around_y(form), _matrices_of_x(w, form), form.groups, bias)
+        _gather(x, y, around_y(form), _matrices_of_x(w, form), form.groups, bias)
     return y
 
 
@@ -103,11 +59,11 @@ def spread(y: ndarray, w: ndarray, bias: ndarray | None, form: Form) -> ndarray:
     y, w = _alike(y, w)
     x = np.empty((len(y), *form.x_size, w.shape[2] * form.groups), y.dtype)
     if scatters(y.shape[3], x.shape[3]):
-        _scatter(y, x, _around_y(form), _matrices_of_x(w, form), form.groups)
+        _scatter(y, x, around_y(form), _matrices_of_x(w, form), form.groups)
         if bias is not None:
             x += bias
     else:
-        _gather(y, x, _around_x(form), _matrices_of_y(w, form), form.groups, bias)
+        _gather(y, x, around_x(form), _matrices_of_y(w, form), form.groups, bias)
     return x
 
 
@@ -117,10 +73,10 @@ def weigh(x: ndarray, y: ndarray, form: Form) -> ndarray:
     g, c, o = form.groups, x.shape[3] // form.groups, y.shape[3] // form.groups
     w = np.zeros((*form.kernel, c, g, o), x.dtype)
     if x.shape[3] <= y.shape[3]:
-        for phase, product in _products(x, y, _around_y(form), g):
+        for phase, product in _products(x, y, around_y(form), g):
             w[phase.kernel] = np.moveaxis(product.reshape(g, *w[phase.kernel].shape[:3], o), 0, 3)
     else:
-        for phase, product in _products(y, x, _around_x(form), g):
+        for phase, product in _products(y, x, around_x(form), g):
             part = w[phase.kernel]
             part[...] = product.reshape(g, *part.shape[:2], o, c).transpose(1, 2, 4, 0, 3)
     return w.reshape(*w.shape[:3], g * o)
@@ -141,35 +97,6 @@ def _alike(a: ndarray, b: ndarray) -> tuple[ndarray, ndarray]:
     return np.ascontiguousarray(a, dtype), np.ascontiguousarray(b, dtype)
 
 
-# -- the two sides --------------------------------------------------------------------------------
-def _around_y(form: Form) -> list[Phase]:
-    """The elements of x around each of y."""
-    rows, columns = (Window(*numbers) for numbers in zip(
-        form.y_size, form.kernel, form.stride, (-form.before[0], -form.before[1]), form.dilation))
-    everything = slice(None)
-    return [Phase(rows, columns, (everything,) * 2, (everything,) * 3)]
-
-
-def _around_x(form: Form) -> list[Phase]:
-    """The elements of y around each of x: those i with i·s + a·d - p = u, in phases of u mod s."""
-    rows, columns = ([_phase(*numbers, r) for r in range(numbers[2])] for numbers in zip(
-        form.x_size, form.kernel, form.stride, form.before, form.dilation))
-    return [Phase(row, column, (a, b), (slice(None), u, v))
-            for row, a, u in rows for column, b, v in columns]
-
-
-def _phase(size: int, taps: int, stride: int, before: int, dilation: int,
-           r: int) -> tuple[Window, slice, slice]:
-    """u = q·s + r meets i = q + (r + p - a·d)/s, for those a that divide it; from the last tap."""
-    common = math.gcd(stride, dilation)
-    meets = [a for a in range(taps) if (r + before - a * dilation) % stride == 0][::-1]
-    start = (r + before - meets[0] * dilation) // stride if meets else 0
-    kernel = slice(meets[0], meets[-1] - 1 if meets[-1] else None,
-                   -stride // common) if meets else slice(0)
-    window = Window(len(range(r, size, stride)), len(meets), 1, start, dilation // common)
-    return window, kernel, slice(r, None, stride)
-
-
 def _matrices_of_x(w: ndarray, form: Form) -> Callable[[Phase], ndarray]:
     """Of a phase around y, (groups, taps·C, O)."""
     w = w.reshape(*w.shape[:3], form.groups, -1)
@@ -181,107 +108,6 @@ def _matrices_of_y(w: ndarray, form: Form) -> Callable[[Phase], ndarray]:
     w = w.reshape(*w.shape[:3], form.groups, -1)
     return lambda phase: w[phase.kernel].transpose(3, 0, 1, 4, 2).reshape(
         form.groups, -1, w.shape[2])
-
-
-# -- gathering ------------------------------------------------------------------------------------
-# What several threads do is a few long calls of NumPy with hardly any Python between them.  A thread
-# that finds the interpreter's lock taken goes to sleep, and is late by a tenth of a millisecond: so
-# views are made before, and the memory that blocks are gathered into is laid out once a thread.
-class Scratch:
-    """Memory of one thread: a part of the source with zeros around it, and what is gathered.
-
-    columns: (groups, outputs, taps·channels/groups) for each phase.
-    """
-
-    def __init__(self, shape: tuple[int, ...], inner: tuple[slice, ...], phases: Sequence[Phase],
-                 groups: int, dtype: np.dtype):
-        self.cut = np.zeros(shape, dtype)
-        self.inner = self.cut[inner]
-        self.moves, self.columns = [], []
-        for phase in phases:
-            self._lay_out(phase, groups)
-        self.kept: list[ndarray] | None = None  # by whoever uses the columns
-
-    def _lay_out(self, phase: Phase, groups: int) -> None:
-        cut, (rows, columns) = self.cut, phase[:2]
-        (n, _, _, channels), (image, row, column, size) = cut.shape, cut.strides
-        channels //= groups
-        shape = [groups, n, rows.outputs, columns.outputs, rows.taps, columns.taps]
-        strides = [channels * size, image, row * rows.stride, column * columns.stride,
-                   row * rows.step, column * columns.step]
-        run_length = channels  # of elements that lie together: copied as one, twice as fast
-        if columns.step == groups == 1:
-            run_length *= shape.pop()
-            strides.pop()
-        gathered = np.empty((groups, math.prod(shape[1:4]), rows.taps * columns.taps * channels),
-                            cut.dtype)
-        self.columns.append(gathered)
-        if gathered.size:
-            runs = np.dtype((np.void, run_length * size))
-            start = rows.start * row + columns.start * column
-            self.moves.append((gathered.view(runs).reshape(shape),
-                               np.ndarray(shape, runs, cut, start, strides)))
-
-    def fill(self, block: ndarray) -> None:
-        np.copyto(self.inner, block)
-        for gathered, windows in self.moves:
-            np.copyto(gathered, windows)
-
-
-class Gathering:
-    """The elements of `source` that the windows of `phases` meet, a block of outputs at a time."""
-
-    def __init__(self, source: ndarray, phases: Sequence[Phase], groups: int):
-        self.source, self.phases, self.groups = source, phases, groups
-        self.spare: dict[tuple, list[Scratch]] = defaultdict(list)
-
-    def piece(self, n: slice, i: slice, use: Callable[[Scratch], None]) -> Callable[[], None]:
-        """Work for a thread: gather what images n, rows i of the outputs meet, and use it."""
-        phases = [p._replace(rows=p.rows.part(i)) for p in self.phases]
-        (top, bottom), (left, right) = _reach([p.rows for p in phases]), _reach(
-            [p.columns for p in phases])
-        inside = [slice(max(0, low), max(0, min(high, size))) for low, high, size in zip(
-            (top, left), (bottom, right), self.source.shape[1:])]
-        block = self.source[(n, *inside)]
-        inner = tuple(slice(a.start - low, a.start - low + length) for a, low, length in zip(
-            inside, (top, left), block.shape[1:]))
-        shape = (len(block), bottom - top, right - left, block.shape[3])
-        outputs = tuple(p.rows.outputs for p in phases)
-        spare = self.spare[shape, inner[0].start, inner[0].stop, outputs]
-        phases = [p._replace(rows=p.rows._replace(start=p.rows.start - top),
-                             columns=p.columns._replace(start=p.columns.start - left))
-                  for p in phases]
-
-        def work() -> None:
-            try:
-                scratch = spare.pop()
-            except IndexError:
-                scratch = Scratch(shape, (slice(None), *inner), phases, self.groups, block.dtype)
-            scratch.fill(block)
-            use(scratch)
-            spare.append(scratch)
-        return work
-
-    def blocks(self) -> list[tuple[slice, slice]]:
-        """Images and rows of outputs, so that what is gathered for them is at most BLOCK."""
-        images, channels = len(self.source), self.source.shape[3]
-        rows = max(p.rows.outputs for p in self.phases)
-        row = channels * sum(p.columns.outputs * p.rows.taps * p.columns.taps for p in self.phases)
-        if row * rows <= BLOCK:
-            return [(n, slice(0, rows)) for n in _cuts(images, BLOCK // max(1, row * rows))]
-        cuts = _cuts(rows, max(1, BLOCK // row))
-        return [(slice(n, n + 1), i) for n in range(images) for i in cuts]
-
-
-def _reach(windows: list[Window]) -> Pair:
-    """From the first input that any of the windows meets to behind the last."""
-    windows = [w for w in windows if w.taps and w.outputs]
-    return (min((w.start for w in windows), default=0), max((w.stop for w in windows), default=0))
-
-
-def _cuts(size: int, largest: int) -> list[slice]:
-    number = -(-size // largest)
-    return [slice(size * k // number, size * (k + 1) // number) for k in range(number)]
 
 
 # -- multiplying, adding up -----------------------------------------------------------------------
@@ -310,7 +136,8 @@ def _gather(source: ndarray, target: ndarray, phases: Sequence[Phase],
                           out=_by_group(result[..., j, :], groups))
             if bias is not None:
                 result += bias.reshape(side, channels)
-            np.copyto(out, result.reshape(*out.shape[:2], width * side, channels)[:, :, :out.shape[2]])
+            together = result.reshape(*out.shape[:2], width * side, channels)
+            np.copyto(out, together[:, :, :out.shape[2]])
 
     gathering = Gathering(source, phases, groups)
     pieces = []
@@ -373,8 +200,7 @@ def _scatter(source: ndarray, target: ndarray, phases: Sequence[Phase],
 
     multiplications = source.size * max(m.shape[1] for _, m in work)
     products = math.prod(source.shape[1:3]) * max(m.shape[1] for _, m in work)
-    blocks = _cuts(len(source), max(1, BLOCK // max(1, products)))
-    _run([partial(block, n) for n in blocks], multiplications)
+    _run([partial(block, n) for n in cuts(len(source), images_at_once(products))], multiplications)
 
 
 def _overlap(window: Window, tap: int, size: int) -> tuple[slice, slice]:
@@ -386,11 +212,11 @@ def _overlap(window: Window, tap: int, size: int) -> tuple[slice, slice]:
     return slice(low, high), slice(start, start + (high - low) * window.stride, window.stride)
 
 
-def _by_group(x: ndarray, groups: int) -> ndarray:
-    """(…, channels) as (groups, all pixels, channels/groups), a view."""
-    return x.reshape(-1, groups, x.shape[-1] // groups).swapaxes(0, 1)
-
-
 def _run(pieces: list[Callable[[], None]], multiplications: int) -> None:
     with one_thread():
         run(pieces, num_threads() if multiplications >= WORTH else 1)
+
+
+def _by_group(x: ndarray, groups: int) -> ndarray:
+    """(…, channels) as (groups, all pixels, channels/groups), a view."""
+    return x.reshape(-1, groups, x.shape[-1] // groups).swapaxes(0, 1)

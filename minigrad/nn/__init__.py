@@ -1,5 +1,13 @@
 """Layers, initialisers, and the parameters of a model."""
 
+from minigrad.nn.images import (
+    AvgPool2d,
+    Conv1d,
+    Conv2d,
+    ConvTranspose2d,
+    MaxPool2d,
+    Upsample2d,
+)
 from minigrad.nn.initialisers import (
     fan_in_uniform,
     glorot_normal,
@@ -10,11 +18,13 @@ from minigrad.nn.initialisers import (
     orthogonal,
     zeros,
 )
-from minigrad.nn.layers import Dense, Dropout, LayerNorm, Sequential
+from minigrad.nn.layers import Dense, Dropout, Flatten, Reshape, Sequential
+from minigrad.nn.normalisation import BatchNorm, GroupNorm, LayerNorm
 from minigrad.nn.state import (
     ParameterError,
     frozen,
     load,
+    named_buffers,
     named_parameters,
     parameters,
     save,
@@ -22,7 +32,9 @@ from minigrad.nn.state import (
 )
 
 __all__ = [
-    "Dense", "Dropout", "LayerNorm", "ParameterError", "Sequential", "fan_in_uniform", "frozen",
-    "glorot_normal", "glorot_uniform", "he_normal", "he_uniform", "load", "named_parameters",
-    "normal", "orthogonal", "parameters", "save", "with_parameters", "zeros",
+    "AvgPool2d", "BatchNorm", "Conv1d", "Conv2d", "ConvTranspose2d", "Dense", "Dropout", "Flatten",
+    "GroupNorm", "LayerNorm", "MaxPool2d", "ParameterError", "Reshape", "Sequential", "Upsample2d",
+    "fan_in_uniform", "frozen", "glorot_normal", "glorot_uniform", "he_normal", "he_uniform",
+    "load", "named_buffers", "named_parameters", "normal", "orthogonal", "parameters", "save",
+    "with_parameters", "zeros",
 ]  # fmt: skip

@@ -6,6 +6,7 @@ it is random, without one it is what it is at test time.  So there is no mode to
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -71,17 +72,21 @@ class Dropout:
         return x * (kept / (1 - self.rate)).astype(x.dtype)
 
 
-class LayerNorm:
-    """gain·(x - mean)/√(var + eps) + offset over the last axis, of n elements (Ba et al. 2016)."""
-
-    def __init__(self, n: int, *, eps: float = 1e-5, dtype: DTypeLike = np.float32):
-        self.gain, self.offset = Tensor(np.ones(n, dtype)), Tensor(np.zeros(n, dtype))
-        self.eps = eps
+class Flatten:
+    """(n, …) -> (n, the product of the rest)."""
 
     def __call__(self, x: Any) -> Any:
-        if x.shape[-1:] != self.gain.shape:
-            raise ValueError(f"LayerNorm({self.gain.shape[0]}) was given an array of shape "
-                             f"{x.shape}: its last axis must have {self.gain.shape[0]} elements")
-        deviation = x - np.mean(x, axis=-1, keepdims=True)
-        variance = np.mean(np.square(deviation), axis=-1, keepdims=True)
-        return self.gain * (deviation / np.sqrt(variance + self.eps)) + self.offset
+        return np.reshape(x, (x.shape[0], math.prod(x.shape[1:])))
+
+
+class Reshape:
+    """(n, …) -> (n, *shape)."""
+
+    def __init__(self, *shape: int):
+        self.shape = shape
+
+    def __call__(self, x: Any) -> Any:
+        if math.prod(x.shape[1:]) != math.prod(self.shape):
+            raise ValueError(f"Reshape{self.shape} was given an array of shape {x.shape}: behind "
+                             f"the first axis it must have {math.prod(self.shape)} elements")
+        return np.reshape(x, (x.shape[0], *self.shape))

@@ -18,6 +18,7 @@ from minigrad.tensor import Tensor
 
 Model = TypeVar("Model")
 PREFIX = "model."  # of every name in a file, so that none can be an argument of np.savez
+Array = TypeVar("Array", Tensor, np.ndarray)
 
 
 class ParameterError(ValueError):
@@ -26,16 +27,28 @@ class ParameterError(ValueError):
 
 def named_parameters(model: Any) -> dict[str, Tensor]:
     """Name -> Tensor, such as "encoder.layers.0.weight"; one that is shared has its first name."""
-    found: dict[str, Tensor] = {}
+    return _named(_walk(model, "", frozenset()))
+
+
+def named_buffers(model: Any) -> dict[str, np.ndarray]:
+    """Name -> array that a layer keeps beside its parameters and names in its `buffers`.
+
+    Such as running statistics: saved and loaded with the parameters, changed by no optimiser.
+    """
+    return _named(_walk(model, "", frozenset(), buffers=True))
+
+
+def _named(found: Iterator[tuple[str, Array]]) -> dict[str, Array]:
+    names: dict[str, Array] = {}
     seen: set[int] = set()
-    for name, tensor in _walk(model, "", frozenset()):
-        if id(tensor) not in seen:
-            if name in found:
+    for name, array in found:
+        if id(array) not in seen:
+            if name in names:
                 raise ParameterError(f"two parameters have the same name, {name!r}: a key of a "
                                      "dictionary looks like a path, or like another key")
-            found[name] = tensor
-            seen.add(id(tensor))
-    return found
+            names[name] = array
+            seen.add(id(array))
+    return names
 
 
 def parameters(model: Any) -> list[Tensor]:
@@ -64,11 +77,12 @@ def frozen(model: Model) -> Model:
 
 
 def save(path: str | os.PathLike, model: Any) -> None:
-    """Write the parameters as npz, one array a name; the file is replaced whole or not at all."""
+    """Write parameters and buffers as npz, an array a name; the file is replaced whole or not."""
+    arrays = {PREFIX + name: array for name, array in _arrays(model).items()}
     temporary = f"{os.fspath(path)}.{os.getpid()}.tmp"
     try:
         with open(temporary, "wb") as file:
-            np.savez(file, **{PREFIX + name: p.data for name, p in named_parameters(model).items()})
+            np.savez(file, **arrays)
         os.replace(temporary, path)
     finally:
         if os.path.exists(temporary):
@@ -79,7 +93,7 @@ def load(path: str | os.PathLike, model: Any) -> None:
     """Read what `save` wrote into a model of the same architecture; on an error nothing changes."""
     from zipfile import BadZipFile  # here, since it takes a third of minigrad's time to import
 
-    own = named_parameters(model)
+    own = _arrays(model)
     try:
         with open(path, "rb") as whole, np.load(whole, allow_pickle=False) as file:
             given = {name.removeprefix(PREFIX): np.asarray(file[name]) for name in file.files}
@@ -97,8 +111,15 @@ def load(path: str | os.PathLike, model: Any) -> None:
     if differences:
         raise ParameterError(f"{path} holds the parameters of another architecture:\n  "
                              + "\n  ".join(differences))
-    for name, p in own.items():
+    for name, p in named_parameters(model).items():
         p.data = given[name].astype(p.dtype)
+    for name, buffer in named_buffers(model).items():
+        buffer[...] = given[name]
+
+
+def _arrays(model: Any) -> dict[str, np.ndarray]:
+    return {**{name: p.data for name, p in named_parameters(model).items()},
+            **named_buffers(model)}
 
 
 def _children(node: Any) -> list[tuple[str, Any]]:
@@ -112,12 +133,18 @@ def _children(node: Any) -> list[tuple[str, Any]]:
     return list(getattr(node, "__dict__", {}).items())
 
 
-def _walk(node: Any, prefix: str, above: frozenset[int]) -> Iterator[tuple[str, Tensor]]:
+def _walk(node: Any, prefix: str, above: frozenset[int],
+          buffers: bool = False) -> Iterator[tuple[str, Any]]:
+    """All Tensors below `node`, with their paths, or else all buffers."""
     if isinstance(node, Tensor):
-        yield prefix, node
+        if not buffers:
+            yield prefix, node
     elif id(node) not in above:
         for name, child in _children(node):
-            yield from _walk(child, f"{prefix}.{name}" if prefix else name, above | {id(node)})
+            path = f"{prefix}.{name}" if prefix else name
+            if buffers and name in getattr(node, "buffers", ()):
+                yield path, child
+            yield from _walk(child, path, above | {id(node)}, buffers)
 
 
 def _replaced(node: Any, new: dict[int, Any], above: frozenset[int]) -> Any:

@@ -1,0 +1,121 @@
+"""Gathering what the windows of a convolution meet, a block at a time, into memory that is kept.
+
+What several threads do is a few long calls of NumPy with hardly any Python between them: a thread
+that finds the interpreter's lock taken goes to sleep, and is late by a tenth of a millisecond.  So
+views are made before, and the memory that blocks are gathered into is laid out once a thread.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy import ndarray
+
+from minigrad.kernels.windows import Pair, Phase, Window
+
+BLOCK = 1 << 19  # elements gathered at a time
+
+
+class Scratch:
+    """Memory of one thread: a part of the source with zeros around it, and what is gathered.
+
+    columns: (groups, outputs, taps·channels/groups) for each phase.
+    """
+
+    def __init__(self, shape: tuple[int, ...], inner: tuple[slice, ...], phases: Sequence[Phase],
+                 groups: int, dtype: np.dtype):
+        self.cut = np.zeros(shape, dtype)
+        self.inner = self.cut[inner]
+        self.moves, self.columns = [], []
+        for phase in phases:
+            self._lay_out(phase, groups)
+        self.kept: list[ndarray] | None = None  # by whoever uses the columns
+
+    def _lay_out(self, phase: Phase, groups: int) -> None:
+        cut, (rows, columns) = self.cut, phase[:2]
+        (n, _, _, channels), (image, row, column, size) = cut.shape, cut.strides
+        channels //= groups
+        shape = [groups, n, rows.outputs, columns.outputs, rows.taps, columns.taps]
+        strides = [channels * size, image, row * rows.stride, column * columns.stride,
+                   row * rows.step, column * columns.step]
+        run_length = channels  # of elements that lie together: copied as one, twice as fast
+        if columns.step == groups == 1:
+            run_length *= shape.pop()
+            strides.pop()
+        gathered = np.empty((groups, math.prod(shape[1:4]), rows.taps * columns.taps * channels),
+                            cut.dtype)
+        self.columns.append(gathered)
+        if gathered.size:
+            runs = np.dtype((np.void, run_length * size))
+            start = rows.start * row + columns.start * column
+            self.moves.append((gathered.view(runs).reshape(shape),
+                               np.ndarray(shape, runs, cut, start, strides)))
+
+    def fill(self, block: ndarray) -> None:
+        np.copyto(self.inner, block)
+        for gathered, windows in self.moves:
+            np.copyto(gathered, windows)
+
+
+class Gathering:
+    """The elements of `source` that the windows of `phases` meet, a block of outputs at a time."""
+
+    def __init__(self, source: ndarray, phases: Sequence[Phase], groups: int):
+        self.source, self.phases, self.groups = source, phases, groups
+        self.spare: dict[tuple, list[Scratch]] = defaultdict(list)
+
+    def piece(self, n: slice, i: slice, use: Callable[[Scratch], None]) -> Callable[[], None]:
+        """Work for a thread: gather what images n, rows i of the outputs meet, and use it."""
+        phases = [p._replace(rows=p.rows.part(i)) for p in self.phases]
+        (top, bottom), (left, right) = _reach([p.rows for p in phases]), _reach(
+            [p.columns for p in phases])
+        inside = [slice(max(0, low), max(0, min(high, size))) for low, high, size in zip(
+            (top, left), (bottom, right), self.source.shape[1:])]
+        block = self.source[(n, *inside)]
+        inner = tuple(slice(a.start - low, a.start - low + length) for a, low, length in zip(
+            inside, (top, left), block.shape[1:]))
+        shape = (len(block), bottom - top, right - left, block.shape[3])
+        outputs = tuple(p.rows.outputs for p in phases)
+        spare = self.spare[shape, inner[0].start, inner[0].stop, outputs]
+        phases = [p._replace(rows=p.rows._replace(start=p.rows.start - top),
+                             columns=p.columns._replace(start=p.columns.start - left))
+                  for p in phases]
+
+        def work() -> None:
+            try:
+                scratch = spare.pop()
+            except IndexError:
+                scratch = Scratch(shape, (slice(None), *inner), phases, self.groups, block.dtype)
+            scratch.fill(block)
+            use(scratch)
+            spare.append(scratch)
+        return work
+
+    def blocks(self) -> list[tuple[slice, slice]]:
+        """Images and rows of outputs, so that what is gathered for them is at most BLOCK."""
+        images, channels = len(self.source), self.source.shape[3]
+        rows = max(p.rows.outputs for p in self.phases)
+        row = channels * sum(p.columns.outputs * p.rows.taps * p.columns.taps for p in self.phases)
+        if row * rows <= BLOCK:
+            return [(n, slice(0, rows)) for n in cuts(images, images_at_once(row * rows))]
+        return [(slice(n, n + 1), i) for n in range(images)
+                for i in cuts(rows, max(1, BLOCK // row))]
+
+
+def _reach(windows: list[Window]) -> Pair:
+    """From the first input that any of the windows meets to behind the last."""
+    windows = [w for w in windows if w.taps and w.outputs]
+    return (min((w.start for w in windows), default=0), max((w.stop for w in windows), default=0))
+
+
+def images_at_once(image: int) -> int:
+    """Of so many elements each."""
+    return max(1, BLOCK // max(1, image))
+
+
+def cuts(size: int, largest: int) -> list[slice]:
+    number = -(-size // largest)
+    return [slice(size * k // number, size * (k + 1) // number) for k in range(number)]
