@@ -7,17 +7,22 @@ is written with exponents that are never positive.
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from minigrad.define import with_vjp
+from minigrad.kernels.blocks import threaded
 from minigrad.rules.linalg import mT, product
 from minigrad.rules.reductions import kept
 from minigrad.tensor import untraced
 
+if_positive = threaded(lambda g, y: g * (y > 0), cost=0.7)
 
-@with_vjp(lambda g, y, x: g * (y > 0), elementwise=True)
+
+@with_vjp(lambda g, y, x: if_positive(g, y), elementwise=True)
+@partial(threaded, cost=0.6)
 def relu(x: Any) -> Any:
     """max(x, 0); its slope at 0 is 0."""
     return np.maximum(x, 0)
@@ -36,6 +41,7 @@ def elu(x: Any, alpha: float = 1.0) -> Any:
 
 
 @with_vjp(lambda g, y, x: g * y * (1 - y))
+@partial(threaded, cost=6)
 def sigmoid(x: Any) -> Any:
     """1/(1 + e⁻ˣ), to full relative precision on both sides."""
     e = np.exp(-np.abs(x))

@@ -3,11 +3,12 @@
 from vae import data
 from vae.distributions import Bernoulli, Distribution, Normal, kl
 from vae.evaluation import evaluate, log_likelihood
-from vae.models import VAE, dense_vae
+from vae.models import VAE, conv_vae, dense_vae
 from vae.objectives import Bound, elbo, importance_weighted, log_weights
 from vae.training import History, fit
 
 __all__ = [
-    "VAE", "Bernoulli", "Bound", "Distribution", "History", "Normal", "data", "dense_vae", "elbo",
+    "VAE", "Bernoulli", "Bound", "Distribution", "History", "Normal", "conv_vae", "data",
+    "dense_vae", "elbo",
     "evaluate", "fit", "importance_weighted", "kl", "log_likelihood", "log_weights",
 ]  # fmt: skip

@@ -36,12 +36,17 @@ class ToBernoulli:
         return Bernoulli(self.linear(h))
 
     def start_at(self, mean: np.ndarray) -> None:
-        """Biases that give this mean where the weights say nothing: its logit, kept within ±7.
+        """Biases that give this mean where the weights say nothing: its logit.
 
         A network that starts there need not learn first how bright each pixel is.
         """
-        mean = np.clip(mean, 1e-3, 1 - 1e-3)
-        self.linear.bias.data[...] = np.log(mean / (1 - mean))
+        self.linear.bias.data[...] = logit_of(mean)
+
+
+def logit_of(mean: Any) -> Any:
+    """log mean/(1 - mean), within ±7 also where a pixel is never or always set."""
+    mean = np.clip(mean, 1e-3, 1 - 1e-3)
+    return np.log(mean / (1 - mean))
 
 
 def dense(sizes: Sequence[int], head: Callable, *, activation: Callable = np.tanh,

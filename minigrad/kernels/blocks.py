@@ -56,12 +56,27 @@ def _slices(rows: int, row: int = 1, least: int = 1) -> list[slice]:
     return [slice(rows * k // number, rows * (k + 1) // number) for k in range(number)]
 
 
-def threaded(ufunc: np.ufunc, cost: float) -> Callable[[ndarray], ndarray]:
-    """A ufunc of one array of floats, on several threads where it is large."""
-    def forward(x: ndarray) -> ndarray:
-        if x.size * cost < WORTH:
-            return ufunc(x)
-        out = np.empty(x.shape, x.dtype)
-        in_slices(lambda i: ufunc(x[i], out=out[i]), x.shape, cost)
+def threaded(f: Callable[..., ndarray], cost: float) -> Callable[..., ndarray]:
+    """An elementwise function, on several threads where it is given large arrays of one shape.
+
+    `cost` in ns an element.  Other arguments, Tensors among them, go to the function as they are.
+    """
+    into = isinstance(f, np.ufunc)
+
+    def forward(*arrays: ndarray) -> ndarray:
+        shape = getattr(arrays[0], "shape", ())
+        if math.prod(shape) * cost < WORTH or not all(
+                type(a) is ndarray and a.shape == shape for a in arrays):
+            return f(*arrays)
+        out = np.empty(shape, np.result_type(*arrays))
+
+        def work(i: slice) -> None:
+            parts = [a[i] for a in arrays]
+            if into:
+                f(*parts, out=out[i])
+            else:
+                out[i] = f(*parts)
+
+        in_slices(work, shape, cost)
         return out
-    return update_wrapper(forward, ufunc, updated=())
+    return update_wrapper(forward, f, updated=())

@@ -19,6 +19,7 @@ order of blocks: the number of threads changes no bit of a result.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -28,9 +29,10 @@ from numpy import ndarray
 from minigrad.kernels.blas import one_thread
 from minigrad.kernels.gathering import Gathering, Scratch, cuts, images_at_once
 from minigrad.kernels.threads import num_threads, run
-from minigrad.kernels.windows import Form, Phase, Window, around_x, around_y
+from minigrad.kernels.windows import Form, Phase, around_x, around_y
 
 WORTH = 1 << 23  # multiplications, below which waking a thread costs more than it saves
+FEW = 8  # channels
 SUMS = 16  # partial sums of a weight gradient, at most; each is of as many blocks
 
 
@@ -42,10 +44,8 @@ def correlate(x: ndarray, w: ndarray, bias: ndarray | None, form: Form) -> ndarr
     """
     x, w = _alike(x, w)
     y = np.empty((len(x), *form.y_size, w.shape[3]), x.dtype)
-    if scatters(x.shape[3], y.shape[3]):
-        _scatter(x, y, around_x(form), _matrices_of_y(w, form), form.groups)
-        if bias is not None:
-            y += bias
+    if scatters(x.shape[3], y.shape[3], interleaved=False):
+        _scatter(x, y, around_x(form), _matrices_of_y(w, form), form.groups, bias)
     else:
         _gather(x, y, around_y(form), _matrices_of_x(w, form), form.groups, bias)
     return y
@@ -58,10 +58,8 @@ def spread(y: ndarray, w: ndarray, bias: ndarray | None, form: Form) -> ndarray:
     """
     y, w = _alike(y, w)
     x = np.empty((len(y), *form.x_size, w.shape[2] * form.groups), y.dtype)
-    if scatters(y.shape[3], x.shape[3]):
-        _scatter(y, x, around_y(form), _matrices_of_x(w, form), form.groups)
-        if bias is not None:
-            x += bias
+    if scatters(y.shape[3], x.shape[3], interleaved=form.stride != (1, 1)):
+        _scatter(y, x, around_y(form), _matrices_of_x(w, form), form.groups, bias)
     else:
         _gather(y, x, around_x(form), _matrices_of_y(w, form), form.groups, bias)
     return x
@@ -82,14 +80,15 @@ def weigh(x: ndarray, y: ndarray, form: Form) -> ndarray:
     return w.reshape(*w.shape[:3], g * o)
 
 
-def scatters(source: int, target: int) -> bool:
+def scatters(source: int, target: int, interleaved: bool) -> bool:
     """Whether to multiply first and then add up, rather than to gather and then multiply.
 
     Between arrays of `source` and `target` channels, with t taps: gathering copies t·source
-    elements for each pixel, adding up reads, adds and writes t·target, which takes about four times
-    as long an element.
+    elements for each pixel, adding up reads, adds and writes t·target, and takes about four times
+    as long an element.  But where the target is made in phases, gathering takes them one by one in
+    short calls, and must interleave them in the end, and adding up is as fast from equal numbers.
     """
-    return 4 * target < source
+    return target <= source if interleaved else 4 * target < source
 
 
 def _alike(a: ndarray, b: ndarray) -> tuple[ndarray, ndarray]:
@@ -178,45 +177,92 @@ def _products(source: ndarray, other: ndarray, phases: Sequence[Phase],
 
 
 def _scatter(source: ndarray, target: ndarray, phases: Sequence[Phase],
-             matrices: Callable[[Phase], ndarray], groups: int) -> None:
+             matrices: Callable[[Phase], ndarray], groups: int, bias: ndarray | None) -> None:
     """The transpose of `_gather`: source[around] · matrixᵀ, added up to where it was gathered."""
-    work = [(phase, matrices(phase)) for phase in phases]
-    channels = target.shape[3]
+    factors = [matrices(p) for p in phases]
+    channels, size = target.shape[3] // groups, target.shape[1:3]
+    planes = channels < FEW  # then sums run along the rows of planes, not along channels
+    moves, complete = _moves(phases, size)
+    spare: dict[int, list] = defaultdict(list)
 
-    def block(n: slice) -> None:
-        planes = np.zeros((channels, *target[n].shape[:3]), target.dtype)
-        for phase, matrix in work:
-            part = np.ascontiguousarray(source[phase.outputs][n])
-            each = np.matmul(matrix, _by_group(part, groups).swapaxes(1, 2))
-            taps = phase.rows.taps, phase.columns.taps
-            each = each.reshape(groups, *taps, channels // groups, *part.shape[:3])
-            each = each.transpose(1, 2, 0, 3, 4, 5, 6).reshape(*taps, channels, *part.shape[:3])
-            for a in range(phase.rows.taps):
-                for b in range(phase.columns.taps):
-                    i, u = _overlap(phase.rows, a, target.shape[1])
-                    j, v = _overlap(phase.columns, b, target.shape[2])
-                    planes[:, :, u, v] += each[a, b, :, :, i, j]
-        target[n] = np.moveaxis(planes, 0, -1)
+    def lay_out(n: int) -> tuple[list[ndarray], list[tuple], ndarray | None]:
+        products, views = [], []
+        for rows, columns, *_ in phases:
+            outputs, taps = (n, rows.outputs, columns.outputs), (rows.taps, columns.taps)
+            shape = (groups, math.prod(taps) * channels, math.prod(outputs))
+            if planes:
+                memory = np.empty((groups, *taps, channels, *outputs), target.dtype)
+                products.append(memory.reshape(shape))
+                views.append(memory.transpose(1, 2, 4, 5, 6, 0, 3))
+            else:
+                memory = np.empty((*outputs, groups, *taps, channels), target.dtype)
+                products.append(memory.reshape(shape[2], *shape[:2]).transpose(1, 2, 0))
+                views.append(memory.transpose(4, 5, 0, 1, 2, 3, 6))
+        pieces = [(to, views[k][tap][pixels], copied) for k, tap, pixels, to, copied in moves]
+        total = np.empty((groups, channels, n, *size), target.dtype) if planes else None
+        return products, pieces, None if total is None else total.transpose(2, 3, 4, 0, 1)
 
-    multiplications = source.size * max(m.shape[1] for _, m in work)
-    products = math.prod(source.shape[1:3]) * max(m.shape[1] for _, m in work)
-    _run([partial(block, n) for n in cuts(len(source), images_at_once(products))], multiplications)
+    def block(parts: list[ndarray], out: ndarray) -> None:
+        try:
+            laid_out = spare[len(out)].pop()
+        except IndexError:
+            laid_out = lay_out(len(out))
+        products, pieces, total = laid_out
+        for part, factor, product in zip(parts, factors, products):
+            part = np.ascontiguousarray(part)
+            np.matmul(factor, _by_group(part, groups).swapaxes(1, 2), out=product)
+        into = out if total is None else total
+        if not complete:
+            into[...] = 0
+        for to, piece, copied in pieces:
+            if copied:
+                np.copyto(into[to], piece)
+            else:
+                np.add(into[to], piece, out=into[to])
+        if total is not None:
+            np.copyto(out, total)
+        if bias is not None:
+            out += bias
+        spare[len(out)].append(laid_out)
+
+    if bias is not None:
+        bias = bias.reshape(groups, channels)
+    per_image = max(math.prod(f.shape[:2]) * p.rows.outputs * p.columns.outputs
+                    for f, p in zip(factors, phases))
+    by_group = target.reshape(*target.shape[:3], groups, channels)
+    blocks = cuts(len(source), images_at_once(per_image))
+    _run([partial(block, [source[p.outputs][n] for p in phases], by_group[n]) for n in blocks],
+         source.size * max(f.shape[1] for f in factors))
 
 
-def _overlap(window: Window, tap: int, size: int) -> tuple[slice, slice]:
-    """Outputs whose input at this tap exists, and these inputs."""
-    first = window.start + tap * window.step
-    low = max(0, -(first // window.stride))
-    high = max(low, min(window.outputs, (size - 1 - first) // window.stride + 1))
-    start = first + low * window.stride
-    return slice(low, high), slice(start, start + (high - low) * window.stride, window.stride)
+def _moves(phases: Sequence[Phase], size: tuple[int, int]) -> tuple[list[tuple], bool]:
+    """Where each tap's products go: (phase, tap, outputs, inputs, whether none was there before).
 
-
-def _run(pieces: list[Callable[[], None]], multiplications: int) -> None:
-    with one_thread():
-        run(pieces, num_threads() if multiplications >= WORTH else 1)
+    A tap that meets all inputs of its residue, modulo the stride, is copied there, the others are
+    added; the second result says whether every input has got something then.
+    """
+    moves, covered = [], set()
+    for k, (rows, columns, *_) in enumerate(phases):
+        for a, b in np.ndindex(rows.taps, columns.taps):
+            (i, u), (j, v) = rows.overlap(a, size[0]), columns.overlap(b, size[1])
+            if i.start == i.stop or j.start == j.stop:
+                continue
+            residue = u.start % rows.stride, v.start % columns.stride
+            copied = residue not in covered and all(
+                met.stop - met.start >= n - r for met, n, r in zip((u, v), size, residue))
+            if copied:
+                covered.add(residue)
+            moves.append((k, (a, b), (slice(None), i, j), (slice(None), u, v), copied))
+    moves.sort(key=lambda move: not move[4])
+    residues = math.prod(min(w.stride, n) for w, n in zip(phases[0][:2], size))
+    return moves, len(covered) == residues
 
 
 def _by_group(x: ndarray, groups: int) -> ndarray:
     """(…, channels) as (groups, all pixels, channels/groups), a view."""
     return x.reshape(-1, groups, x.shape[-1] // groups).swapaxes(0, 1)
+
+
+def _run(pieces: list[Callable[[], None]], multiplications: int) -> None:
+    with one_thread():
+        run(pieces, num_threads() if multiplications >= WORTH else 1)

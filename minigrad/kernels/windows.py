@@ -44,6 +44,14 @@ class Window(NamedTuple):
         """Behind the last input that is met."""
         return self.start + (self.outputs - 1) * self.stride + (self.taps - 1) * self.step + 1
 
+    def overlap(self, tap: int, size: int) -> tuple[slice, slice]:
+        """The outputs whose input at this tap exists, among `size`, and these inputs."""
+        first = self.start + tap * self.step
+        low = max(0, -(first // self.stride))
+        high = max(low, min(self.outputs, (size - 1 - first) // self.stride + 1))
+        start = first + low * self.stride
+        return slice(low, high), slice(start, start + (high - low) * self.stride, self.stride)
+
 
 class Phase(NamedTuple):
     """Windows, the part of the kernel they meet, and the outputs that they are around."""

@@ -57,13 +57,14 @@ class ConvTranspose2d(_Convolution):
 
     def __init__(self, n_in: int, n_out: int, size: Size = 3, *, stride: Size = 1,
                  padding: Padding = 0, output_padding: Size = 0, dilation: Size = 1,
-                 groups: int = 1, rng: Generator, weight: Initialiser = glorot_uniform,
-                 bias: Initialiser | None = zeros, dtype: DTypeLike = np.float32):
+                 groups: int = 1, output_size: tuple[int, int] | None = None, rng: Generator,
+                 weight: Initialiser = glorot_uniform, bias: Initialiser | None = zeros,
+                 dtype: DTypeLike = np.float32):
         _check_groups("ConvTranspose2d", n_in, n_out, groups)
         super().__init__(as_pair("size", size, 1), n_out // groups, n_in, n_out,
                          (n_in // groups, n_out // groups), weight, bias, rng, dtype, stride=stride,
                          padding=padding, output_padding=output_padding, dilation=dilation,
-                         groups=groups)
+                         groups=groups, output_size=output_size)
 
     def __call__(self, x: Any) -> Any:
         return convolution.conv_transpose2d(x, self.weight, bias=self.bias, **self.options)

@@ -4,6 +4,9 @@ Prints the median and the smallest time of a step in milliseconds, as JSON.  All
 
     chain     forward and backward of 1000 products of a one-element array
     dense-B   VAE 784-500-20, tanh, Bernoulli pixels, Adam, batch B (Kingma and Welling 2014)
+    iwae-K    784-200-200-50, tanh, batch 20, K importance samples (Burda et al. 2016)
+    conv-B    28x28-14x14x32-7x7x64-128-64 and back, relu, kernels 3x3 of stride 2, squared error
+    conv4-B   the same with kernels 4x4
 
 Every peer does the whole step: noise, forward, backward, Adam; the data is one fixed batch.
 `floor` is the dense workload's matrix products alone, into kept buffers: what no program that uses
@@ -59,6 +62,43 @@ def minigrad_dense(batch: int) -> Step:
 
     def step() -> None:
         loss = -np.mean(vae.elbo(model, x, rng=rng).value)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return step
+
+
+def minigrad_iwae(samples: int) -> Step:
+    import minigrad as mg
+    import vae
+
+    rng = np.random.default_rng(0)
+    model = vae.dense_vae(N_X, [200, 200], 50, rng=rng)
+    optimizer = mg.optim.Adam(mg.nn.parameters(model), lr=1e-3)
+    x = (rng.random((20, N_X)) > 0.5).astype(np.float32)
+    bound = vae.importance_weighted(samples)
+
+    def step() -> None:
+        loss = -np.mean(bound(model, x, rng=rng).value)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return step
+
+
+def minigrad_conv(batch: int, kernel: int = 3) -> Step:
+    import minigrad as mg
+    import vae
+
+    rng = np.random.default_rng(0)
+    model = vae.conv_vae(kernel=kernel, rng=rng)
+    optimizer = mg.optim.Adam(mg.nn.parameters(model), lr=1e-3)
+    x = rng.random((batch, N_X), dtype=np.float32)
+
+    def step() -> None:
+        q = model.posterior(x)
+        mean = model.likelihood(q.sample(rng=rng)).mean
+        loss = (np.sum(np.square(mean - x)) + np.sum(vae.kl(q, model.prior))) / batch
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()

@@ -1,5 +1,5 @@
 """Models, one file each."""
 
-from vae.models.gaussian import VAE, dense_vae
+from vae.models.gaussian import VAE, conv_vae, dense_vae
 
-__all__ = ["VAE", "dense_vae"]
+__all__ = ["VAE", "conv_vae", "dense_vae"]

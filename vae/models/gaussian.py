@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.random import Generator
 
+from minigrad.functions import relu
+from minigrad.nn import Conv2d, ConvTranspose2d, Dense, Flatten, Reshape, Sequential
 from minigrad.nn.initialisers import Initialiser, glorot_uniform, zeros
-from vae.distributions import Distribution, Normal
-from vae.networks import ToBernoulli, ToNormal, dense
+from vae.distributions import Bernoulli, Distribution, Normal
+from vae.networks import ToBernoulli, ToNormal, dense, logit_of
 
 
 class VAE:
@@ -55,3 +59,35 @@ def dense_vae(n_x: int = 784, hidden: Sequence[int] = (500,), n_z: int = 20, *, 
     if start is not None:
         decoder.layers[-1].start_at(start)
     return VAE(encoder, decoder, Normal.standard(n_z))
+
+
+def conv_vae(size: tuple[int, int] = (28, 28), channels: Sequence[int] = (32, 64),
+             hidden: int = 128, n_z: int = 64, *, rng: Generator, kernel: int = 3,
+             activation: Callable = relu, weight: Initialiser = glorot_uniform,
+             bias: Initialiser = zeros, start: np.ndarray | None = None) -> VAE:
+    """Bernoulli pixels and a Gaussian code, both through convolutions; x is (n, pixels).
+
+    The encoder halves the image once for each of `channels`, then a dense layer of `hidden`; the
+    decoder mirrors it by transposed convolutions and ends in a 3x3 convolution to one channel.  The
+    default is 28x28 - 14x14x32 - 7x7x64 - 128 - 64 dimensions and back, 696,385 parameters.
+
+    start: the mean of the training data; its mean over the pixels is where the output begins.
+    """
+    init = {"rng": rng, "weight": weight, "bias": bias}
+    halving = {"stride": 2, "padding": (kernel - 1) // 2, **init}
+    sizes = [size]
+    encoder: list[Callable] = [Reshape(*size, 1)]
+    for n_in, n_out in pairwise([1, *channels]):
+        encoder += [Conv2d(n_in, n_out, kernel, **halving), activation]
+        sizes.append(tuple((n + 2 * halving["padding"] - kernel) // 2 + 1 for n in sizes[-1]))
+    corner = (*sizes[-1], channels[-1])
+    encoder += [Flatten(), Dense(math.prod(corner), hidden, **init), activation,
+                ToNormal(hidden, n_z, **init)]
+    decoder: list[Callable] = [Dense(n_z, math.prod(corner), **init), activation, Reshape(*corner)]
+    for n_in, n_out, out in zip([channels[-1], *channels[:0:-1]], channels[::-1], sizes[-2::-1]):
+        decoder += [ConvTranspose2d(n_in, n_out, kernel, output_size=out, **halving), activation]
+    last = Conv2d(channels[0], 1, 3, padding=1, **init)
+    if start is not None:
+        last.bias.data[...] = logit_of(np.mean(start))
+    return VAE(Sequential(*encoder), Sequential(*decoder, last, Flatten(), Bernoulli),
+               Normal.standard(n_z))
