@@ -29,7 +29,7 @@ from numpy import ndarray
 from minigrad.kernels.blas import one_thread
 from minigrad.kernels.gathering import Gathering, Scratch, cuts, images_at_once
 from minigrad.kernels.threads import num_threads, run
-from minigrad.kernels.windows import Form, Phase, around_x, around_y
+from minigrad.kernels.windows import Form, Phase, around_x, around_y, sums
 
 WORTH = 1 << 23  # multiplications, below which waking a thread costs more than it saves
 FEW = 8  # channels
@@ -45,7 +45,7 @@ def correlate(x: ndarray, w: ndarray, bias: ndarray | None, form: Form) -> ndarr
     x, w = _alike(x, w)
     y = np.empty((len(x), *form.y_size, w.shape[3]), x.dtype)
     if scatters(x.shape[3], y.shape[3], interleaved=False):
-        _scatter(x, y, around_x(form), _matrices_of_y(w, form), form.groups, bias)
+        _scatter(x, y, around_x, form, _matrices_of_y(w, form), bias)
     else:
         _gather(x, y, around_y(form), _matrices_of_x(w, form), form.groups, bias)
     return y
@@ -59,7 +59,7 @@ def spread(y: ndarray, w: ndarray, bias: ndarray | None, form: Form) -> ndarray:
     y, w = _alike(y, w)
     x = np.empty((len(y), *form.x_size, w.shape[2] * form.groups), y.dtype)
     if scatters(y.shape[3], x.shape[3], interleaved=form.stride != (1, 1)):
-        _scatter(y, x, around_y(form), _matrices_of_x(w, form), form.groups, bias)
+        _scatter(y, x, around_y, form, _matrices_of_x(w, form), bias)
     else:
         _gather(y, x, around_x(form), _matrices_of_y(w, form), form.groups, bias)
     return x
@@ -176,13 +176,14 @@ def _products(source: ndarray, other: ndarray, phases: Sequence[Phase],
     return [(phase, sum(parts[1:], start=parts[0])) for phase, parts in zip(phases, zip(*sums))]
 
 
-def _scatter(source: ndarray, target: ndarray, phases: Sequence[Phase],
-             matrices: Callable[[Phase], ndarray], groups: int, bias: ndarray | None) -> None:
+def _scatter(source: ndarray, target: ndarray, side: Callable, form: Form,
+             matrices: Callable[[Phase], ndarray], bias: ndarray | None) -> None:
     """The transpose of `_gather`: source[around] · matrixᵀ, added up to where it was gathered."""
-    factors = [matrices(p) for p in phases]
+    phases = side(form)
+    factors, groups = [matrices(p) for p in phases], form.groups
     channels, size = target.shape[3] // groups, target.shape[1:3]
     planes = channels < FEW  # then sums run along the rows of planes, not along channels
-    moves, complete = _moves(phases, size)
+    moves, complete = sums(side, form)
     spare: dict[int, list] = defaultdict(list)
 
     def lay_out(n: int) -> tuple[list[ndarray], list[tuple], ndarray | None]:
@@ -230,32 +231,9 @@ def _scatter(source: ndarray, target: ndarray, phases: Sequence[Phase],
     per_image = max(math.prod(f.shape[:2]) * p.rows.outputs * p.columns.outputs
                     for f, p in zip(factors, phases))
     by_group = target.reshape(*target.shape[:3], groups, channels)
-    blocks = cuts(len(source), images_at_once(per_image))
+    blocks = cuts(len(source), images_at_once(len(source), per_image))
     _run([partial(block, [source[p.outputs][n] for p in phases], by_group[n]) for n in blocks],
          source.size * max(f.shape[1] for f in factors))
-
-
-def _moves(phases: Sequence[Phase], size: tuple[int, int]) -> tuple[list[tuple], bool]:
-    """Where each tap's products go: (phase, tap, outputs, inputs, whether none was there before).
-
-    A tap that meets all inputs of its residue, modulo the stride, is copied there, the others are
-    added; the second result says whether every input has got something then.
-    """
-    moves, covered = [], set()
-    for k, (rows, columns, *_) in enumerate(phases):
-        for a, b in np.ndindex(rows.taps, columns.taps):
-            (i, u), (j, v) = rows.overlap(a, size[0]), columns.overlap(b, size[1])
-            if i.start == i.stop or j.start == j.stop:
-                continue
-            residue = u.start % rows.stride, v.start % columns.stride
-            copied = residue not in covered and all(
-                met.stop - met.start >= n - r for met, n, r in zip((u, v), size, residue))
-            if copied:
-                covered.add(residue)
-            moves.append((k, (a, b), (slice(None), i, j), (slice(None), u, v), copied))
-    moves.sort(key=lambda move: not move[4])
-    residues = math.prod(min(w.stride, n) for w, n in zip(phases[0][:2], size))
-    return moves, len(covered) == residues
 
 
 def _by_group(x: ndarray, groups: int) -> ndarray:

@@ -10,13 +10,39 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy import ndarray
 
 from minigrad.kernels.windows import Pair, Phase, Window
 
-BLOCK = 1 << 19  # elements gathered at a time
+BLOCK = 1 << 19  # elements gathered at a time, at most
+LEAST = 1 << 15  # and if there are fewer than PIECES blocks, at least
+PIECES = 4
+
+
+class Part(NamedTuple):
+    """What some rows of outputs meet: which rows and columns of the source, and where they lie."""
+
+    phases: list[Phase]  # whose starts count from the corner of the cut
+    source: tuple[slice, slice]
+    inner: tuple[slice, slice, slice]  # where in the cut these are, for all images
+    size: Pair  # of the cut
+
+    @classmethod
+    def of(cls, phases: Sequence[Phase], i: slice, size: Sequence[int]) -> Part:
+        phases = [p._replace(rows=p.rows.part(i)) for p in phases]
+        (top, bottom), (left, right) = reach([p.rows for p in phases]), reach(
+            [p.columns for p in phases])
+        source = tuple(slice(max(0, low), max(0, min(high, n))) for low, high, n in zip(
+            (top, left), (bottom, right), size))
+        inner = tuple(slice(s.start - low, max(s.start, s.stop) - low) for s, low in zip(
+            source, (top, left)))
+        phases = [p._replace(rows=p.rows._replace(start=p.rows.start - top),
+                             columns=p.columns._replace(start=p.columns.start - left))
+                  for p in phases]
+        return cls(phases, source, (slice(None), *inner), (bottom - top, right - left))
 
 
 class Scratch:
@@ -25,12 +51,11 @@ class Scratch:
     columns: (groups, outputs, taps·channels/groups) for each phase.
     """
 
-    def __init__(self, shape: tuple[int, ...], inner: tuple[slice, ...], phases: Sequence[Phase],
-                 groups: int, dtype: np.dtype):
-        self.cut = np.zeros(shape, dtype)
-        self.inner = self.cut[inner]
+    def __init__(self, part: Part, images: int, source: ndarray, groups: int):
+        self.cut = np.zeros((images, *part.size, source.shape[3]), source.dtype)
+        self.inner = self.cut[part.inner]
         self.moves, self.columns = [], []
-        for phase in phases:
+        for phase in part.phases:
             self._lay_out(phase, groups)
         self.kept: list[ndarray] | None = None  # by whoever uses the columns
 
@@ -65,30 +90,23 @@ class Gathering:
 
     def __init__(self, source: ndarray, phases: Sequence[Phase], groups: int):
         self.source, self.phases, self.groups = source, phases, groups
+        self.parts: dict[tuple[int, int], Part] = {}
         self.spare: dict[tuple, list[Scratch]] = defaultdict(list)
 
     def piece(self, n: slice, i: slice, use: Callable[[Scratch], None]) -> Callable[[], None]:
         """Work for a thread: gather what images n, rows i of the outputs meet, and use it."""
-        phases = [p._replace(rows=p.rows.part(i)) for p in self.phases]
-        (top, bottom), (left, right) = _reach([p.rows for p in phases]), _reach(
-            [p.columns for p in phases])
-        inside = [slice(max(0, low), max(0, min(high, size))) for low, high, size in zip(
-            (top, left), (bottom, right), self.source.shape[1:])]
-        block = self.source[(n, *inside)]
-        inner = tuple(slice(a.start - low, a.start - low + length) for a, low, length in zip(
-            inside, (top, left), block.shape[1:]))
-        shape = (len(block), bottom - top, right - left, block.shape[3])
-        outputs = tuple(p.rows.outputs for p in phases)
-        spare = self.spare[shape, inner[0].start, inner[0].stop, outputs]
-        phases = [p._replace(rows=p.rows._replace(start=p.rows.start - top),
-                             columns=p.columns._replace(start=p.columns.start - left))
-                  for p in phases]
+        rows = i.start, i.stop
+        if rows not in self.parts:
+            self.parts[rows] = Part.of(self.phases, i, self.source.shape[1:3])
+        part = self.parts[rows]
+        block = self.source[(n, *part.source)]
+        spare = self.spare[(len(block), *rows)]
 
         def work() -> None:
             try:
                 scratch = spare.pop()
             except IndexError:
-                scratch = Scratch(shape, (slice(None), *inner), phases, self.groups, block.dtype)
+                scratch = Scratch(part, len(block), self.source, self.groups)
             scratch.fill(block)
             use(scratch)
             spare.append(scratch)
@@ -100,20 +118,21 @@ class Gathering:
         rows = max(p.rows.outputs for p in self.phases)
         row = channels * sum(p.columns.outputs * p.rows.taps * p.columns.taps for p in self.phases)
         if row * rows <= BLOCK:
-            return [(n, slice(0, rows)) for n in cuts(images, images_at_once(row * rows))]
+            return [(n, slice(0, rows)) for n in cuts(images, images_at_once(images, row * rows))]
         return [(slice(n, n + 1), i) for n in range(images)
                 for i in cuts(rows, max(1, BLOCK // row))]
 
 
-def _reach(windows: list[Window]) -> Pair:
+def reach(windows: list[Window]) -> Pair:
     """From the first input that any of the windows meets to behind the last."""
     windows = [w for w in windows if w.taps and w.outputs]
     return (min((w.start for w in windows), default=0), max((w.stop for w in windows), default=0))
 
 
-def images_at_once(image: int) -> int:
-    """Of so many elements each."""
-    return max(1, BLOCK // max(1, image))
+def images_at_once(images: int, elements: int) -> int:
+    """A block, of `elements` gathered for each of `images`: not too many, and all threads busy."""
+    image = max(1, elements)
+    return max(1, min(BLOCK // image, max(LEAST // image, -(-images // PIECES))))
 
 
 def cuts(size: int, largest: int) -> list[slice]:

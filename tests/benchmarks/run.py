@@ -21,6 +21,9 @@ HERE = Path(__file__).resolve().parent
 WORKLOADS = {
     "chain": ["minigrad", "torch", "autograd", "mygrad"],
     **{f"dense-{b}": ["minigrad", "torch", "compile", "jax", "floor"] for b in (20, 100, 500)},
+    "iwae-50": ["minigrad", "torch", "compile", "jax", "floor"],
+    **{f"{conv}-{b}": ["minigrad", "torch", "torch-last", "compile", "jax", "floor"]
+       for conv in ("conv", "conv4") for b in (16, 128, 512)},
 }
 
 
