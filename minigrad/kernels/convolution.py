@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -47,7 +47,7 @@ def correlate(x: ndarray, w: ndarray, bias: ndarray | None, form: Form) -> ndarr
     if scatters(x.shape[3], y.shape[3], interleaved=False):
         _scatter(x, y, around_x, form, _matrices_of_y(w, form), bias)
     else:
-        _gather(x, y, around_y(form), _matrices_of_x(w, form), form.groups, bias)
+        _gather(x, y, around_y, form, _matrices_of_x(w, form), bias)
     return y
 
 
@@ -61,7 +61,7 @@ def spread(y: ndarray, w: ndarray, bias: ndarray | None, form: Form) -> ndarray:
     if scatters(y.shape[3], x.shape[3], interleaved=form.stride != (1, 1)):
         _scatter(y, x, around_y, form, _matrices_of_x(w, form), bias)
     else:
-        _gather(y, x, around_x(form), _matrices_of_y(w, form), form.groups, bias)
+        _gather(y, x, around_x, form, _matrices_of_y(w, form), bias)
     return x
 
 
@@ -71,10 +71,10 @@ def weigh(x: ndarray, y: ndarray, form: Form) -> ndarray:
     g, c, o = form.groups, x.shape[3] // form.groups, y.shape[3] // form.groups
     w = np.zeros((*form.kernel, c, g, o), x.dtype)
     if x.shape[3] <= y.shape[3]:
-        for phase, product in _products(x, y, around_y(form), g):
+        for phase, product in _products(x, y, around_y, form):
             w[phase.kernel] = np.moveaxis(product.reshape(g, *w[phase.kernel].shape[:3], o), 0, 3)
     else:
-        for phase, product in _products(y, x, around_x(form), g):
+        for phase, product in _products(y, x, around_x, form):
             part = w[phase.kernel]
             part[...] = product.reshape(g, *part.shape[:2], o, c).transpose(1, 2, 4, 0, 3)
     return w.reshape(*w.shape[:3], g * o)
@@ -99,7 +99,8 @@ def _alike(a: ndarray, b: ndarray) -> tuple[ndarray, ndarray]:
 def _matrices_of_x(w: ndarray, form: Form) -> Callable[[Phase], ndarray]:
     """Of a phase around y, (groups, taps·C, O)."""
     w = w.reshape(*w.shape[:3], form.groups, -1)
-    return lambda phase: np.moveaxis(w[phase.kernel], 3, 0).reshape(form.groups, -1, w.shape[4])
+    return lambda phase: w[phase.kernel].transpose(3, 0, 1, 2, 4).reshape(
+        form.groups, -1, w.shape[4])
 
 
 def _matrices_of_y(w: ndarray, form: Form) -> Callable[[Phase], ndarray]:
@@ -110,15 +111,14 @@ def _matrices_of_y(w: ndarray, form: Form) -> Callable[[Phase], ndarray]:
 
 
 # -- multiplying, adding up -----------------------------------------------------------------------
-def _gather(source: ndarray, target: ndarray, phases: Sequence[Phase],
-            matrices: Callable[[Phase], ndarray], groups: int, bias: ndarray | None) -> None:
+def _gather(source: ndarray, target: ndarray, side: Callable, form: Form,
+            matrices: Callable[[Phase], ndarray], bias: ndarray | None) -> None:
     """target[around] = the gathered elements of source · matrix (+ bias), of each phase."""
+    gathering = Gathering(source, side, form, even=True)
+    phases, groups = gathering.phases, form.groups
     factors = [matrices(p) for p in phases]
-    channels, side = target.shape[3], sum(p.outputs[1] == phases[0].outputs[1] for p in phases)
-    width = -(-target.shape[2] // side)  # all phases of a row, side by side
-    phases = [p._replace(columns=p.columns._replace(outputs=width)) for p in phases]
-    if bias is not None:
-        bias = np.tile(bias, side)
+    channels, width = target.shape[3], phases[0].columns.outputs
+    beside = sum(p.outputs[1] == phases[0].outputs[1] for p in phases)  # phases of the same rows
 
     def multiply(whole: ndarray, scratch: Scratch) -> None:
         np.matmul(scratch.columns[0], factors[0], out=_by_group(whole, groups))
@@ -127,35 +127,34 @@ def _gather(source: ndarray, target: ndarray, phases: Sequence[Phase],
 
     def multiply_phases(rows: list[ndarray], scratch: Scratch) -> None:
         if scratch.kept is None:
-            scratch.kept = [np.empty((*out.shape[:2], width, side, channels), target.dtype)
+            scratch.kept = [np.empty((*out.shape[:2], width, beside, channels), target.dtype)
                             for out in rows]
         for k, (out, result) in enumerate(zip(rows, scratch.kept)):
-            for j in range(side):
-                np.matmul(scratch.columns[k * side + j], factors[k * side + j],
+            for j in range(beside):
+                np.matmul(scratch.columns[k * beside + j], factors[k * beside + j],
                           out=_by_group(result[..., j, :], groups))
             if bias is not None:
-                result += bias.reshape(side, channels)
-            together = result.reshape(*out.shape[:2], width * side, channels)
+                result += bias
+            together = result.reshape(*out.shape[:2], width * beside, channels)
             np.copyto(out, together[:, :, :out.shape[2]])
 
-    gathering = Gathering(source, phases, groups)
     pieces = []
-    for n, i in gathering.blocks():
-        rows = [target[p.outputs[:2]][n, i] for p in phases[::side]]
+    for n, i, part in gathering.blocks:
+        rows = [target[p.outputs[:2]][n, i] for p in phases[::beside]]
         use = partial(multiply, rows[0]) if len(phases) == 1 else partial(multiply_phases, rows)
-        pieces.append(gathering.piece(n, i, use))
+        pieces.append(gathering.piece(n, part, use))
     _run(pieces, target.size * max(f.shape[1] for f in factors))
 
 
-def _products(source: ndarray, other: ndarray, phases: Sequence[Phase],
-              groups: int) -> list[tuple[Phase, ndarray]]:
+def _products(source: ndarray, other: ndarray, side: Callable,
+              form: Form) -> list[tuple[Phase, ndarray]]:
     """Σ gathered elements of sourceᵀ · other, (groups, taps·channels, channels) of each phase."""
-    gathering = Gathering(source, phases, groups)
-    blocks = gathering.blocks()
+    gathering = Gathering(source, side, form)
+    phases, blocks, groups = gathering.phases, gathering.blocks, form.groups
     number = min(SUMS, len(blocks))
     sizes = [(groups, p.rows.taps * p.columns.taps * source.shape[3] // groups,
               other.shape[3] // groups) for p in phases]
-    sums = [[np.zeros(size, source.dtype) for size in sizes] for _ in range(max(1, number))]
+    sums_of = [[np.zeros(size, source.dtype) for size in sizes] for _ in range(max(1, number))]
 
     def add(totals: list[ndarray], others: list[ndarray], scratch: Scratch) -> None:
         if scratch.kept is None:
@@ -169,11 +168,12 @@ def _products(source: ndarray, other: ndarray, phases: Sequence[Phase],
         for piece in pieces:
             piece()
 
-    shares = [[gathering.piece(n, i, partial(add, totals, [other[p.outputs][n, i] for p in phases]))
-               for n, i in blocks[len(blocks) * k // number:len(blocks) * (k + 1) // number]]
-              for k, totals in enumerate(sums[:number])]
+    shares = [[gathering.piece(n, part, partial(add, totals,
+                                                [other[p.outputs][n, i] for p in phases]))
+               for n, i, part in blocks[len(blocks) * k // number:len(blocks) * (k + 1) // number]]
+              for k, totals in enumerate(sums_of[:number])]
     _run([partial(together, share) for share in shares], other.size * max(s[1] for s in sizes))
-    return [(phase, sum(parts[1:], start=parts[0])) for phase, parts in zip(phases, zip(*sums))]
+    return [(phase, sum(of[1:], start=of[0])) for phase, of in zip(phases, zip(*sums_of))]
 
 
 def _scatter(source: ndarray, target: ndarray, side: Callable, form: Form,

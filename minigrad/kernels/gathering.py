@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy import ndarray
 
-from minigrad.kernels.windows import Pair, Phase, Window
+from minigrad.kernels.windows import Form, Pair, Phase, Window, around_y
 
 BLOCK = 1 << 19  # elements gathered at a time, at most
 LEAST = 1 << 15  # and if there are fewer than PIECES blocks, at least
@@ -85,22 +86,48 @@ class Scratch:
             np.copyto(gathered, windows)
 
 
-class Gathering:
-    """The elements of `source` that the windows of `phases` meet, a block of outputs at a time."""
+class Plan(NamedTuple):
+    """What to gather when; depends on shapes alone."""
 
-    def __init__(self, source: ndarray, phases: Sequence[Phase], groups: int):
-        self.source, self.phases, self.groups = source, phases, groups
-        self.parts: dict[tuple[int, int], Part] = {}
+    phases: tuple[Phase, ...]
+    blocks: list[tuple[slice, slice, Part]]  # images, rows of the outputs, what they meet
+
+
+@lru_cache(256)
+def plan(side: Callable[[Form], tuple[Phase, ...]], form: Form, images: int, channels: int,
+         even: bool) -> Plan:
+    """Images and rows of outputs, so that what is gathered for them is at most BLOCK.
+
+    even: let all phases have as many columns, those that lack one meeting zeros there.
+    """
+    phases = side(form)
+    if even:
+        most = max(p.columns.outputs for p in phases)
+        phases = tuple(p._replace(columns=p.columns._replace(outputs=most)) for p in phases)
+    rows = max(p.rows.outputs for p in phases)
+    row = channels * sum(p.columns.outputs * p.rows.taps * p.columns.taps for p in phases)
+    size = form.x_size if side is around_y else form.y_size
+    if row * rows <= BLOCK:
+        every = slice(0, rows)
+        part = Part.of(phases, every, size)
+        return Plan(phases, [(n, every, part)
+                             for n in cuts(images, images_at_once(images, row * rows))])
+    parts = [(i, Part.of(phases, i, size)) for i in cuts(rows, max(1, BLOCK // row))]
+    return Plan(phases, [(slice(n, n + 1), *part) for n in range(images) for part in parts])
+
+
+class Gathering:
+    """The elements of `source` that meet each output, a block of outputs at a time."""
+
+    def __init__(self, source: ndarray, side: Callable, form: Form, even: bool = False):
+        self.source, self.groups = source, form.groups
+        self.phases, self.blocks = plan(side, form, len(source), source.shape[3], even)
         self.spare: dict[tuple, list[Scratch]] = defaultdict(list)
 
-    def piece(self, n: slice, i: slice, use: Callable[[Scratch], None]) -> Callable[[], None]:
-        """Work for a thread: gather what images n, rows i of the outputs meet, and use it."""
-        rows = i.start, i.stop
-        if rows not in self.parts:
-            self.parts[rows] = Part.of(self.phases, i, self.source.shape[1:3])
-        part = self.parts[rows]
+    def piece(self, n: slice, part: Part, use: Callable[[Scratch], None]) -> Callable[[], None]:
+        """Work for a thread: gather what a block of `blocks` meets, and use it."""
         block = self.source[(n, *part.source)]
-        spare = self.spare[(len(block), *rows)]
+        spare = self.spare[len(block), id(part)]
 
         def work() -> None:
             try:
@@ -111,16 +138,6 @@ class Gathering:
             use(scratch)
             spare.append(scratch)
         return work
-
-    def blocks(self) -> list[tuple[slice, slice]]:
-        """Images and rows of outputs, so that what is gathered for them is at most BLOCK."""
-        images, channels = len(self.source), self.source.shape[3]
-        rows = max(p.rows.outputs for p in self.phases)
-        row = channels * sum(p.columns.outputs * p.rows.taps * p.columns.taps for p in self.phases)
-        if row * rows <= BLOCK:
-            return [(n, slice(0, rows)) for n in cuts(images, images_at_once(images, row * rows))]
-        return [(slice(n, n + 1), i) for n in range(images)
-                for i in cuts(rows, max(1, BLOCK // row))]
 
 
 def reach(windows: list[Window]) -> Pair:
