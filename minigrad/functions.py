@@ -99,7 +99,7 @@ def log_softmax(x: Any, axis: int | tuple[int, ...] = -1) -> Any:
 
 @with_vjp(lambda g, y, x, w, b: _rows(product(_rows(g), mT(w)), x.shape),
           lambda g, y, x, w, b: product(mT(_rows(x)), _rows(g)),
-          lambda g, y, x, w, b: np.sum(_rows(g), axis=0))
+          lambda g, y, x, w, b: column_sums(g))
 def affine(x: Any, w: Any, b: Any) -> Any:
     """x @ w + b, as one operation and in one array; x (..., n), w (n, m), b (m,)."""
     if x.shape[-1:] != w.shape[:1] or b.shape != w.shape[1:]:
@@ -108,6 +108,12 @@ def affine(x: Any, w: Any, b: Any) -> Any:
     y = _rows(x) @ w
     y += b
     return y if x.ndim == 2 else _rows(y, (*x.shape[:-1], w.shape[1]))
+
+
+def column_sums(g: Any) -> Any:
+    """The sum over all axes but the last, as a product: far faster than adding up thin rows."""
+    rows = _rows(g)
+    return np.ones(rows.shape[0], g.dtype) @ rows
 
 
 def stop_gradient(x: Any) -> Any:

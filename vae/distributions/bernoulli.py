@@ -58,50 +58,52 @@ class Bernoulli(Distribution):
 # is the largest array of a VAE, so both are computed in one pass, block by block, from one
 # exponential; the slope waits in `found` until first-order backprop comes for it.
 @with_vjp(lambda g, y, logits, x, event_ndim, found:
-          _over_event(g, event_ndim) * _slope(logits, x, found),
+          _over_slope(_over_event(g, event_ndim), logits, x, found),
           lambda g, y, logits, x, event_ndim, found:
           _over_event(g, event_ndim) * logits)
 def log_likelihood(logits: ndarray, x: ndarray, event_ndim: int,
                    found: dict | None) -> ndarray:
+    _check_range(x)
     batch = logits.shape[:logits.ndim - event_ndim]
-    x = x if x.shape == logits.shape else np.broadcast_to(x, logits.shape)
     shape = (*(batch or (1,)), math.prod(logits.shape[logits.ndim - event_ndim:]))
-    rows, data = logits.reshape(shape), x.reshape(shape)
+    centred = x - logits.dtype.type(0.5)
+    if x.shape != logits.shape:
+        centred = np.broadcast_to(centred, logits.shape)
+    rows, centred = logits.reshape(shape), centred.reshape(shape)
     out, slope = np.empty(shape[:-1], logits.dtype), None
     if found is not None:
         found["slope"] = np.empty(logits.shape, logits.dtype)
         slope = found["slope"].reshape(shape)
 
     def piece(i: slice) -> None:
-        _check_range(data[i], x)
         # x·l - max(l, 0) - log(1 + e) = (x - ½)·l - ½|l| - log(1 + e), with e = exp(-|l|) ≤ 1
-        size, centred = np.abs(rows[i]), data[i] - logits.dtype.type(0.5)
-        linear = centred * rows[i]
-        linear -= 0.5 * size  # before the sum: for x = 0 and 1 it is exact, and never above 0
+        minus = np.copysign(rows[i], -1)
+        linear = centred[i] * rows[i]
+        linear += 0.5 * minus  # before the sum: for x = 0 and 1 it is exact, and never above 0
         out[i] = linear.sum(axis=-1)
-        e = np.exp(np.negative(size, out=size), out=size)
+        e = np.exp(minus, out=minus)
         e += 1
         if slope is not None:  # x - sigmoid(l) = (x - ½) - sign(l)·(1/(1 + e) - ½)
             half = np.divide(1, e, out=slope[i])
             half -= 0.5
             np.copysign(half, rows[i], out=half)
-            np.subtract(centred, half, out=half)
+            np.subtract(centred[i], half, out=half)
         out[i] -= _sum_of_logs(e)
 
     in_slices(piece, shape, cost=6)
     return out.reshape(batch)
 
 
-def _slope(logits: Any, x: Any, found: dict | None) -> Any:
-    """x - sigmoid(logits): as it was found on the way, or, to be differentiated again, anew."""
-    if found and type(logits) is ndarray and type(x) is ndarray:
-        return found["slope"]
-    return x - sigmoid(logits)
+def _over_slope(g: Any, logits: Any, x: Any, found: dict | None) -> Any:
+    """g·(x - sigmoid(logits)): with what was found on the way, or, where that is gone, anew."""
+    if found and all(type(a) is ndarray for a in (g, logits, x)):
+        return np.multiply(g, found["slope"], out=found.pop("slope"))
+    return g * (x - sigmoid(logits))
 
 
-def _check_range(data: ndarray, x: ndarray) -> None:
-    if data.size and not (np.minimum.reduce(data, axis=None) >= 0
-                          and np.maximum.reduce(data, axis=None) <= 1):
+def _check_range(x: ndarray) -> None:
+    if x.size and not (np.minimum.reduce(x, axis=None) >= 0
+                       and np.maximum.reduce(x, axis=None) <= 1):
         if np.isnan(x).any():
             raise ValueError("Bernoulli.log_prob: x contains NaN")
         raise ValueError(f"Bernoulli.log_prob: x lies in [{np.min(x):g}, {np.max(x):g}], a coin "
