@@ -1,4 +1,4 @@
-"""Train a dense VAE on MNIST and look at it: python examples/mnist.py --help
+"""Train a VAE, dense or convolutional, on MNIST and look at it: python examples/mnist.py --help
 
 Kingma and Welling, "Auto-Encoding Variational Bayes" (2014), with the images of LeCun et al.
 """
@@ -19,17 +19,25 @@ import minigrad as mg
 import vae
 from vae.progress import Progress
 
+DEFAULTS = {
+    "dense": {"epochs": 12, "batch_size": 100, "hidden": [500], "latent": 20, "nll_images": 10_000},
+    "conv": {"epochs": 3, "batch_size": 128, "hidden": [128], "latent": 64, "nll_images": 1000},
+}
+
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    p = argparse.ArgumentParser(description="Train a dense VAE on MNIST and look at it.",
+    first = argparse.ArgumentParser(add_help=False)  # other defaults depend on it
+    first.add_argument("--model", choices=DEFAULTS, default="dense", help="dense layers, or two "
+                       "convolutions of stride 2 and a dense layer, and back")
+    p = argparse.ArgumentParser(description="Train a VAE on MNIST and look at it.", parents=[first],
                                 formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     p.add_argument("--data", help="folder of the IDX files; otherwise $MINIGRAD_DATA, the cache, "
                                   "a download, or without network the embedded digits")
-    p.add_argument("--epochs", type=positive, default=12)
-    p.add_argument("--batch-size", type=positive, default=100)
-    p.add_argument("--hidden", type=positive, nargs="+", default=[500], help="of the encoder; "
-                   "the decoder has the same in reverse")
-    p.add_argument("--latent", type=positive, default=20)
+    p.add_argument("--epochs", type=positive)
+    p.add_argument("--batch-size", type=positive)
+    p.add_argument("--hidden", type=positive, nargs="+", help="dense layers of the encoder, the "
+                   "decoder has the same in reverse; conv has one")
+    p.add_argument("--latent", type=positive)
     p.add_argument("--activation", choices=["tanh", "relu"], default="relu")
     p.add_argument("--lr", type=rate, default=1e-3)
     p.add_argument("--binarize", choices=["dynamic", "static", "none"], default="dynamic")
@@ -40,10 +48,16 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     p.add_argument("--seed", type=natural, default=0)
     p.add_argument("--nll-samples", type=positive, default=100,
                    help="draws for each image in the importance-weighted log p(x)")
+    p.add_argument("--nll-images", type=positive,
+                   help="test images, drawn, whose log p(x) is estimated")
     p.add_argument("--out", type=Path, default=Path("out/mnist"))
     p.add_argument("--quick", action="store_true", help="a few seconds, on part of the data")
     p.add_argument("--no-plots", action="store_true")
-    return p.parse_args(arguments)
+    p.set_defaults(**DEFAULTS[first.parse_known_args(arguments)[0].model])
+    args = p.parse_args(arguments)
+    if args.model == "conv" and len(args.hidden) > 1:
+        p.error("--model conv has one dense layer: give --hidden one number")
+    return args
 
 
 def positive(text: str) -> int:
@@ -124,11 +138,13 @@ def flat(images: np.ndarray) -> np.ndarray:
 
 
 def build(args: argparse.Namespace, train: np.ndarray, rng: np.random.Generator) -> vae.VAE:
-    init = {"weight": mg.nn.fan_in_uniform, "bias": mg.nn.fan_in_uniform} \
-        if args.init == "pytorch" else {}
-    return vae.dense_vae(train.shape[1], args.hidden, args.latent, rng=rng,
-                         activation={"tanh": np.tanh, "relu": mg.relu}[args.activation],
-                         start=None if args.no_start else train.mean(axis=0), **init)
+    options = {"rng": rng, "activation": {"tanh": np.tanh, "relu": mg.relu}[args.activation],
+               "start": None if args.no_start else train.mean(axis=0)}
+    if args.init == "pytorch":
+        options |= {"weight": mg.nn.fan_in_uniform, "bias": mg.nn.fan_in_uniform}
+    if args.model == "conv":
+        return vae.conv_vae((28, 28), hidden=args.hidden[0], n_z=args.latent, **options)
+    return vae.dense_vae(train.shape[1], args.hidden, args.latent, **options)
 
 
 def report(args: argparse.Namespace, model: vae.VAE, protocol: vae.data.Binarization,
@@ -142,25 +158,29 @@ def report(args: argparse.Namespace, model: vae.VAE, protocol: vae.data.Binariza
             writer.writeheader()
             writer.writerows(rows)
     found = vae.evaluate(model, test)
-    nll = vae.log_likelihood(model, test, samples=args.nll_samples)
+    drawn = np.random.default_rng(0).permutation(len(test))[:args.nll_images]
+    nll = vae.log_likelihood(model, test[np.sort(drawn)], samples=args.nll_samples,
+                             block=1000 if args.model == "conv" else 20_000)  # of layers' outputs
     seconds = float(np.mean([row["seconds"] for row in rows])) if rows else None
     metrics = {
         "dataset": data.name, "protocol": data.protocol, "binarize": args.binarize,
         "binarization": protocol.name, "measure": protocol.measure, "unit": "nats per image",
-        "n_train": len(data.train), "n_test": len(data.test), "epochs": len(rows),
-        "interrupted": history.interrupted, "seed": args.seed, "parameters": n_parameters,
+        "model": args.model, "n_train": len(data.train), "n_test": len(data.test),
+        "epochs": len(rows), "interrupted": history.interrupted, "seed": args.seed,
+        "parameters": n_parameters,
         "train_elbo": rows[-1]["train_elbo"] if rows else None,
         "test_elbo": found["elbo"], "test_elbo_se": found["elbo_se"],
         "test_reconstruction": found["reconstruction"], "test_kl": found["kl"],
         "test_nll": -nll["log_likelihood"], "test_nll_se": nll["log_likelihood_se"],
-        "test_nll_samples": nll["samples"], "seconds_per_epoch": seconds,
+        "test_nll_samples": nll["samples"], "test_nll_images": nll["n"],
+        "seconds_per_epoch": seconds,
         "images_per_second": len(data.train) / seconds if rows else None,
         "options": {k: str(v) if isinstance(v, Path) else v for k, v in vars(args).items()},
     }
     (args.out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
     print(f"test {protocol.measure}: bound {found['elbo']:.2f} ± {found['elbo_se']:.2f} nats "
           f"(reconstruction {found['reconstruction']:.2f}, KL {found['kl']:.2f}), importance-"
-          f"weighted with K = {nll['samples']}: {nll['log_likelihood']:.2f} "
+          f"weighted with K = {nll['samples']} on {nll['n']} images: {nll['log_likelihood']:.2f} "
           f"({time.perf_counter() - began:.0f} s)")
     if not args.no_plots:
         plot(args, model, protocol, rows, test)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
@@ -47,6 +48,19 @@ def logit_of(mean: Any) -> Any:
     """log mean/(1 - mean), within ±7 also where a pixel is never or always set."""
     mean = np.clip(mean, 1e-3, 1 - 1e-3)
     return np.log(mean / (1 - mean))
+
+
+class OverRows:
+    """A network of rows, (n, a) -> (n, b), as one of (…, a) -> (…, b): several draws a datum."""
+
+    def __init__(self, network: Callable):
+        self.network = network
+
+    def __call__(self, x: Any) -> Any:
+        if x.ndim == 2:
+            return self.network(x)
+        rows = self.network(np.reshape(x, (math.prod(x.shape[:-1]), x.shape[-1])))
+        return np.reshape(rows, (*x.shape[:-1], rows.shape[-1]))
 
 
 def dense(sizes: Sequence[int], head: Callable, *, activation: Callable = np.tanh,

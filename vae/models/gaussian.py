@@ -14,7 +14,7 @@ from minigrad.functions import relu
 from minigrad.nn import Conv2d, ConvTranspose2d, Dense, Flatten, Reshape, Sequential
 from minigrad.nn.initialisers import Initialiser, glorot_uniform, zeros
 from vae.distributions import Bernoulli, Distribution, Normal
-from vae.networks import ToBernoulli, ToNormal, dense, logit_of
+from vae.networks import OverRows, ToBernoulli, ToNormal, dense, logit_of
 
 
 class VAE:
@@ -89,5 +89,5 @@ def conv_vae(size: tuple[int, int] = (28, 28), channels: Sequence[int] = (32, 64
     last = Conv2d(channels[0], 1, 3, padding=1, **init)
     if start is not None:
         last.bias.data[...] = logit_of(np.mean(start))
-    return VAE(Sequential(*encoder), Sequential(*decoder, last, Flatten(), Bernoulli),
-               Normal.standard(n_z))
+    logits = OverRows(Sequential(*decoder, last, Flatten()))
+    return VAE(Sequential(*encoder), Sequential(logits, Bernoulli), Normal.standard(n_z))
