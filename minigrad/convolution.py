@@ -56,10 +56,10 @@ def conv2d(x: Any, w: Any, stride: int | tuple[int, int] = 1, padding: Padding =
 
     Raises ValueError for shapes that don't fit.
     """
-    _check_arrays("conv2d", x, w, bias)
+    _check_arrays("conv2d", x, w)
     stride, dilation = as_pair("stride", stride, 1), as_pair("dilation", dilation, 1)
     size, kernel = x.shape[1:3], w.shape[:2]
-    _check_channels("conv2d", x, w, groups, x.shape[3], w.shape[2], w.shape[3])
+    _check_channels("conv2d", x, w, groups, x.shape[3], w.shape[2], w.shape[3], bias)
     before, after = zeros_around(padding, size, kernel, stride, dilation)
     reach = tuple(d * (k - 1) + 1 for d, k in zip(dilation, kernel))
     room = tuple(n + b + a for n, b, a in zip(size, before, after))
@@ -88,11 +88,11 @@ def conv_transpose2d(x: Any, w: Any, stride: int | tuple[int, int] = 1, padding:
     Raises ValueError for shapes that don't fit.
     """
     name = "conv_transpose2d"
-    _check_arrays(name, x, w, bias)
+    _check_arrays(name, x, w)
     stride, dilation = as_pair("stride", stride, 1), as_pair("dilation", dilation, 1)
     extra = as_pair("output_padding", output_padding, 0)
     size, kernel = x.shape[1:3], w.shape[:2]
-    _check_channels(name, x, w, groups, x.shape[3], w.shape[3], w.shape[2] * groups)
+    _check_channels(name, x, w, groups, x.shape[3], w.shape[3], w.shape[2] * groups, bias)
     if padding == "same":
         if extra != (0, 0) or output_size is not None:
             raise ValueError('conv_transpose2d: padding="same" fixes the size, to H·stride; leave '
@@ -167,15 +167,12 @@ def zeros_around(padding: Padding, size: Sequence[int], kernel: Sequence[int],
     return sides, sides
 
 
-def _check_arrays(name: str, x: Any, w: Any, bias: Any) -> None:
+def _check_arrays(name: str, x: Any, w: Any) -> None:
     if np.ndim(x) != 4 or np.ndim(w) != 4:
         raise ValueError(f"{name} takes images (N, H, W, C) and a kernel of four axes, these have "
                          f"shapes {np.shape(x)} and {np.shape(w)}")
     if 0 in w.shape:
         raise ValueError(f"{name}: a kernel of shape {w.shape} has no elements")
-    if bias is not None and np.ndim(bias) != 1:
-        raise ValueError(f"{name}: the bias has one axis, of a number for each output channel; "
-                         f"this one has shape {np.shape(bias)}")
 
 
 def _check_sequences(name: str, x: Any, w: Any) -> None:
@@ -185,7 +182,7 @@ def _check_sequences(name: str, x: Any, w: Any) -> None:
 
 
 def _check_channels(name: str, x: Any, w: Any, groups: int, given: int, of_kernel: int,
-                    out: int) -> None:
+                    out: int, bias: Any) -> None:
     """`of_kernel`: input channels that the kernel's shape names; of conv2d, in each group."""
     if groups < 1 or given % groups or out % groups:
         raise ValueError(f"{name}: groups={groups} must divide the {given} input and the {out} "
@@ -198,6 +195,9 @@ def _check_channels(name: str, x: Any, w: Any, groups: int, given: int, of_kerne
             hint = ("; x looks like channels first, (N, C, H, W): give np.moveaxis(x, 1, -1)")
         raise ValueError(f"{name}: x {x.shape} has {given} channels, w {w.shape} = {layout} with "
                          f"groups={groups} is for {expected}{hint}")
+    if bias is not None and np.shape(bias) != (out,):
+        raise ValueError(f"{name}: a bias of shape {np.shape(bias)} for {out} output channels: it "
+                         f"must be ({out},), a number for each")
 
 
 def _chosen(output_size: Any, least: tuple, spare: tuple, extra: tuple) -> tuple[int, int]:

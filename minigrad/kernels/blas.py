@@ -75,6 +75,18 @@ def one_thread() -> Iterator[None]:
                 put(_before)
 
 
+def _forget() -> None:
+    """A forked child is outside of whatever its parent's threads were in."""
+    global _guests, _lock
+    if _guests:
+        _thread_setting()[1](_before)
+    _guests, _lock = 0, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
 @cache
 def _thread_setting() -> tuple[Callable | None, Callable | None]:
     for pattern in ("scipy_openblas_{}_num_threads64_", "openblas_{}_num_threads64_",

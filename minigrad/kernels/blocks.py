@@ -57,18 +57,19 @@ def _slices(rows: int, row: int = 1, least: int = 1) -> list[slice]:
 
 
 def threaded(f: Callable[..., ndarray], cost: float) -> Callable[..., ndarray]:
-    """An elementwise function, on several threads where it is given large arrays of one shape.
+    """An elementwise function, on several threads where it is given large arrays of floats.
 
-    `cost` in ns an element.  Other arguments, Tensors among them, go to the function as they are.
+    They have one shape and dtype, which is the result's; `cost` in ns an element.  Other arguments,
+    Tensors among them, go to the function as they are.
     """
     into = isinstance(f, np.ufunc)
 
     def forward(*arrays: ndarray) -> ndarray:
-        shape = getattr(arrays[0], "shape", ())
-        if math.prod(shape) * cost < WORTH or not all(
-                type(a) is ndarray and a.shape == shape for a in arrays):
+        like = arrays[0]
+        if not all(type(a) is ndarray and a.shape == like.shape and a.dtype == like.dtype
+                   for a in arrays) or like.size * cost < WORTH or like.dtype.kind != "f":
             return f(*arrays)
-        out = np.empty(shape, np.result_type(*arrays))
+        out = np.empty(like.shape, like.dtype)
 
         def work(i: slice) -> None:
             parts = [a[i] for a in arrays]
@@ -77,6 +78,6 @@ def threaded(f: Callable[..., ndarray], cost: float) -> Callable[..., ndarray]:
             else:
                 out[i] = f(*parts)
 
-        in_slices(work, shape, cost)
+        in_slices(work, like.shape, cost)
         return out
     return update_wrapper(forward, f, updated=())

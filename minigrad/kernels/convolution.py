@@ -27,12 +27,12 @@ import numpy as np
 from numpy import ndarray
 
 from minigrad.kernels.blas import one_thread
-from minigrad.kernels.gathering import Gathering, Scratch, cuts, images_at_once
+from minigrad.kernels.gathering import BLOCK, Gathering, Scratch, cuts, images_at_once
+from minigrad.kernels.scattering import Products, sums
 from minigrad.kernels.threads import num_threads, run
-from minigrad.kernels.windows import Form, Phase, around_x, around_y, sums
+from minigrad.kernels.windows import Form, Phase, around_x, around_y
 
 WORTH = 1 << 23  # multiplications, below which waking a thread costs more than it saves
-FEW = 8  # channels
 SUMS = 16  # partial sums of a weight gradient, at most; each is of as many blocks
 
 
@@ -44,7 +44,7 @@ def correlate(x: ndarray, w: ndarray, bias: ndarray | None, form: Form) -> ndarr
     """
     x, w = _alike(x, w)
     y = np.empty((len(x), *form.y_size, w.shape[3]), x.dtype)
-    if scatters(x.shape[3], y.shape[3], interleaved=False):
+    if scatters(x.shape[3], y.shape[3], 1, 0):
         _scatter(x, y, around_x, form, _matrices_of_y(w, form), bias)
     else:
         _gather(x, y, around_y, form, _matrices_of_x(w, form), bias)
@@ -58,7 +58,8 @@ def spread(y: ndarray, w: ndarray, bias: ndarray | None, form: Form) -> ndarray:
     """
     y, w = _alike(y, w)
     x = np.empty((len(y), *form.x_size, w.shape[2] * form.groups), y.dtype)
-    if scatters(y.shape[3], x.shape[3], interleaved=form.stride != (1, 1)):
+    products = math.prod(form.y_size) * w[..., 0].size
+    if scatters(y.shape[3], x.shape[3], math.prod(form.stride), products):
         _scatter(y, x, around_y, form, _matrices_of_x(w, form), bias)
     else:
         _gather(y, x, around_x, form, _matrices_of_y(w, form), bias)
@@ -80,15 +81,18 @@ def weigh(x: ndarray, y: ndarray, form: Form) -> ndarray:
     return w.reshape(*w.shape[:3], g * o)
 
 
-def scatters(source: int, target: int, interleaved: bool) -> bool:
+def scatters(source: int, target: int, phases: int, products: int) -> bool:
     """Whether to multiply first and then add up, rather than to gather and then multiply.
 
     Between arrays of `source` and `target` channels, with t taps: gathering copies t·source
     elements for each pixel, adding up reads, adds and writes t·target, and takes about four times
     as long an element.  But where the target is made in phases, gathering takes them one by one in
-    short calls, and must interleave them in the end, and adding up is as fast from equal numbers.
+    short calls, and must interleave them in the end, and adding up is as fast from equal numbers;
+    unless the products of an image, t·target for each of its pixels, leave the cache.
     """
-    return target <= source if interleaved else 4 * target < source
+    if phases > 1 and products <= 2 * BLOCK:
+        return target <= source
+    return 4 * target < source
 
 
 def _alike(a: ndarray, b: ndarray) -> tuple[ndarray, ndarray]:
@@ -179,61 +183,30 @@ def _products(source: ndarray, other: ndarray, side: Callable,
 def _scatter(source: ndarray, target: ndarray, side: Callable, form: Form,
              matrices: Callable[[Phase], ndarray], bias: ndarray | None) -> None:
     """The transpose of `_gather`: source[around] · matrixᵀ, added up to where it was gathered."""
-    phases = side(form)
-    factors, groups = [matrices(p) for p in phases], form.groups
-    channels, size = target.shape[3] // groups, target.shape[1:3]
-    planes = channels < FEW  # then sums run along the rows of planes, not along channels
-    moves, complete = sums(side, form)
-    spare: dict[int, list] = defaultdict(list)
-
-    def lay_out(n: int) -> tuple[list[ndarray], list[tuple], ndarray | None]:
-        products, views = [], []
-        for rows, columns, *_ in phases:
-            outputs, taps = (n, rows.outputs, columns.outputs), (rows.taps, columns.taps)
-            shape = (groups, math.prod(taps) * channels, math.prod(outputs))
-            if planes:
-                memory = np.empty((groups, *taps, channels, *outputs), target.dtype)
-                products.append(memory.reshape(shape))
-                views.append(memory.transpose(1, 2, 4, 5, 6, 0, 3))
-            else:
-                memory = np.empty((*outputs, groups, *taps, channels), target.dtype)
-                products.append(memory.reshape(shape[2], *shape[:2]).transpose(1, 2, 0))
-                views.append(memory.transpose(4, 5, 0, 1, 2, 3, 6))
-        pieces = [(to, views[k][tap][pixels], copied) for k, tap, pixels, to, copied in moves]
-        total = np.empty((groups, channels, n, *size), target.dtype) if planes else None
-        return products, pieces, None if total is None else total.transpose(2, 3, 4, 0, 1)
+    phases, groups = side(form), form.groups
+    factors, (moves, complete) = [matrices(p) for p in phases], sums(side, form)
+    target = target.reshape(*target.shape[:3], groups, target.shape[3] // groups)
+    if bias is not None:
+        bias = bias.reshape(target.shape[3:])
+    spare: dict[int, list[Products]] = defaultdict(list)
 
     def block(parts: list[ndarray], out: ndarray) -> None:
         try:
-            laid_out = spare[len(out)].pop()
+            products = spare[len(out)].pop()
         except IndexError:
-            laid_out = lay_out(len(out))
-        products, pieces, total = laid_out
-        for part, factor, product in zip(parts, factors, products):
+            products = Products(phases, moves, out)
+        for part, factor, result in zip(parts, factors, products.of_phase):
             part = np.ascontiguousarray(part)
-            np.matmul(factor, _by_group(part, groups).swapaxes(1, 2), out=product)
-        into = out if total is None else total
-        if not complete:
-            into[...] = 0
-        for to, piece, copied in pieces:
-            if copied:
-                np.copyto(into[to], piece)
-            else:
-                np.add(into[to], piece, out=into[to])
-        if total is not None:
-            np.copyto(out, total)
+            np.matmul(factor, _by_group(part, groups).swapaxes(1, 2), out=result)
+        products.add_up(out, complete)
         if bias is not None:
             out += bias
-        spare[len(out)].append(laid_out)
+        spare[len(out)].append(products)
 
-    if bias is not None:
-        bias = bias.reshape(groups, channels)
-    per_image = max(math.prod(f.shape[:2]) * p.rows.outputs * p.columns.outputs
-                    for f, p in zip(factors, phases))
-    by_group = target.reshape(*target.shape[:3], groups, channels)
-    blocks = cuts(len(source), images_at_once(len(source), per_image))
-    _run([partial(block, [source[p.outputs][n] for p in phases], by_group[n]) for n in blocks],
-         source.size * max(f.shape[1] for f in factors))
+    pixels = max(p.rows.outputs * p.columns.outputs for p in phases)
+    at_once = images_at_once(len(source), pixels * max(f[..., 0].size for f in factors))
+    _run([partial(block, [source[p.outputs][n] for p in phases], target[n])
+          for n in cuts(len(source), at_once)], source.size * max(f.shape[1] for f in factors))
 
 
 def _by_group(x: ndarray, groups: int) -> ndarray:

@@ -8,9 +8,7 @@ convolution is s² small convolutions whose results are interleaved.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import lru_cache
-from itertools import product
 from typing import NamedTuple
 
 Pair = tuple[int, int]
@@ -93,37 +91,3 @@ def _phase(size: int, taps: int, stride: int, before: int, dilation: int,
                    -stride // common) if meets else slice(0)
     window = Window(len(range(r, size, stride)), len(meets), 1, start, dilation // common)
     return window, kernel, slice(r, None, stride)
-
-
-class Move(NamedTuple):
-    """Where the products of a phase's tap go: from these outputs, to these inputs."""
-
-    phase: int
-    tap: Pair
-    outputs: tuple[slice, slice, slice]
-    inputs: tuple[slice, slice, slice]
-    first: bool  # all inputs of this residue, and nothing was there: to be copied, not added
-
-
-@lru_cache(1024)
-def sums(side: Callable[[Form], tuple[Phase, ...]], form: Form) -> tuple[list[Move], bool]:
-    """How products are added up to the inputs that they came from; and whether all inputs get any.
-
-    Those that come first stand first.
-    """
-    phases, size = side(form), form.y_size if side is around_x else form.x_size
-    moves, covered = [], set()
-    for k, (rows, columns, *_) in enumerate(phases):
-        for a, b in product(range(rows.taps), range(columns.taps)):
-            (i, u), (j, v) = rows.overlap(a, size[0]), columns.overlap(b, size[1])
-            if i.start == i.stop or j.start == j.stop:
-                continue
-            residue = u.start % rows.stride, v.start % columns.stride
-            first = residue not in covered and all(
-                met.stop - met.start >= n - r for met, n, r in zip((u, v), size, residue))
-            if first:
-                covered.add(residue)
-            moves.append(Move(k, (a, b), (slice(None), i, j), (slice(None), u, v), first))
-    moves.sort(key=lambda move: not move.first)
-    residues = math.prod(min(w.stride, n) for w, n in zip(phases[0][:2], size))
-    return moves, len(covered) == residues

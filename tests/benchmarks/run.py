@@ -1,8 +1,9 @@
 """Time our steps against the peers': python tests/benchmarks/run.py [--peers PYTHON] [WORKLOAD …]
 
 Each measurement is a process of its own; ours and the peers' alternate, so that a change in the
-machine's speed meets all alike.  Printed are medians over the rounds, and our time divided by each
-peer's, the median of the ratios round by round.  A peer that is not installed is left out.
+machine's speed meets all alike.  Printed are medians over the rounds: times, the peak of memory
+beyond what importing takes and of the whole process, and our time divided by each peer's, round by
+round.  A peer that is not installed is left out.
 
     python -m venv peers && peers/bin/pip install torch==2.13.0 jax autograd mygrad scipy matplotlib
 """
@@ -49,11 +50,14 @@ def compare(workload: str, peers: list[str], python: str, rounds: int) -> None:
                 del times[peer]
             else:
                 times[peer].append(found)
-    print(f"\n{workload:<12}{'median ms':>12}{'min ms':>10}{'minigrad / it':>16}   (by round)")
+    print(f"\n{workload:<12}{'median ms':>12}{'min ms':>10}{'memory MB':>11}{'process MB':>12}"
+          f"{'minigrad / it':>15}   (by round)")
     for peer, found in times.items():
         ratios = [o["median"] / t["median"] for o, t in zip(times["minigrad"], found)]
         print(f"  {peer:<10}{median(t['median'] for t in found):>12.3f}"
-              f"{median(t['min'] for t in found):>10.3f}{median(ratios):>16.2f}   "
+              f"{median(t['min'] for t in found):>10.3f}"
+              f"{median(t['memory'] for t in found):>11.0f}"
+              f"{median(t['process'] for t in found):>12.0f}{median(ratios):>15.2f}   "
               + " ".join(f"{r:.2f}" for r in ratios), flush=True)
 
 
