@@ -15,15 +15,16 @@ way back but the factors themselves.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from minigrad.functions import column_sums
 from minigrad.kernels import convolution as kernels
-from minigrad.kernels.convolution import Form
-from minigrad.tensor import Primitive
+from minigrad.kernels.windows import Form, Pair
+from minigrad.tensor import Primitive, Tensor
 
+Size = int | tuple[int, int]
 Padding = int | tuple[int, int] | str
 
 correlation = Primitive(
@@ -43,8 +44,8 @@ weight_gradient = Primitive(
 
 
 # -- convolution ----------------------------------------------------------------------------------
-def conv2d(x: Any, w: Any, stride: int | tuple[int, int] = 1, padding: Padding = 0,
-           dilation: int | tuple[int, int] = 1, groups: int = 1, *, bias: Any = None) -> Any:
+def conv2d(x: Any, w: Any, stride: Size = 1, padding: Padding = 0, dilation: Size = 1,
+           groups: int = 1, *, bias: Any = None) -> Any:
     """y[n, i, j, o] = Σ x[n, i·s + a·d - p, j·s + b·d - p, c] · w[a, b, c, o] (+ bias[o]).
 
     x (N, H, W, C), w (a, b, C/groups, O), bias (O,) -> (N, H', W', O) with
@@ -56,92 +57,185 @@ def conv2d(x: Any, w: Any, stride: int | tuple[int, int] = 1, padding: Padding =
 
     Raises ValueError for shapes that don't fit.
     """
-    _check_arrays("conv2d", x, w)
-    stride, dilation = as_pair("stride", stride, 1), as_pair("dilation", dilation, 1)
-    size, kernel = x.shape[1:3], w.shape[:2]
-    _check_channels("conv2d", x, w, groups, x.shape[3], w.shape[2], w.shape[3], bias)
-    before, after = zeros_around(padding, size, kernel, stride, dilation)
-    reach = tuple(d * (k - 1) + 1 for d, k in zip(dilation, kernel))
-    room = tuple(n + b + a for n, b, a in zip(size, before, after))
-    if any(r > n for r, n in zip(reach, room)):
-        raise ValueError(
-            f"conv2d: the kernel reaches over {reach} pixels, dilation·(kernel - 1) + 1, but the "
-            f"input with its padding has {room}: x {x.shape}, w {w.shape}, padding {padding!r}, "
-            f"dilation {dilation}")
-    out = tuple((n - r) // s + 1 for n, r, s in zip(room, reach, stride))
-    return correlation(x, w, bias, Form(size, out, kernel, stride, before, dilation, groups))
+    return _convolve(Call("conv2d", 2), x, w, stride, padding, dilation, groups, bias)
 
 
-def conv_transpose2d(x: Any, w: Any, stride: int | tuple[int, int] = 1, padding: Padding = 0,
-                     output_padding: int | tuple[int, int] = 0,
-                     dilation: int | tuple[int, int] = 1, groups: int = 1, *,
+def conv1d(x: Any, w: Any, stride: int = 1, padding: int | str = 0, dilation: int = 1,
+           groups: int = 1, *, bias: Any = None) -> Any:
+    """`conv2d` of sequences: x (N, L, C), w (a, C/groups, O) -> (N, L', O)."""
+    return _convolve(Call("conv1d", 1), x, w, stride, padding, dilation, groups, bias)
+
+
+def conv_transpose2d(x: Any, w: Any, stride: Size = 1, padding: Padding = 0,
+                     output_padding: Size = 0, dilation: Size = 1, groups: int = 1, *,
                      output_size: tuple[int, int] | None = None, bias: Any = None) -> Any:
     """The transpose of `conv2d` with the same w: Σ y·conv2d(x, w) = Σ x·conv_transpose2d(y, w).
 
     x (N, H, W, C), w (a, b, O/groups, C), bias (O,) -> (N, H', W', O) with
     H' = (H - 1)·s - 2p + d·(a - 1) + 1 + output_padding, and W' likewise.
 
-    With stride s, s sizes H' are such that `conv2d` makes H of them; `output_padding` (rows behind
-    that little or nothing reaches, no zeros) or `output_size` says which.  padding: as of the
-    conv2d, so that it takes rows away; "same" gives H' = H·s.
+    With stride s there are s sizes H' of which `conv2d` makes H; `output_padding` says how many
+    rows more than the fewest, `output_size` says how many rows.  padding: of the conv2d, so that it
+    takes rows away; "same" gives H' = H·s.
 
     Raises ValueError for shapes that don't fit.
     """
-    name = "conv_transpose2d"
-    _check_arrays(name, x, w)
-    stride, dilation = as_pair("stride", stride, 1), as_pair("dilation", dilation, 1)
-    extra = as_pair("output_padding", output_padding, 0)
-    size, kernel = x.shape[1:3], w.shape[:2]
-    _check_channels(name, x, w, groups, x.shape[3], w.shape[3], w.shape[2] * groups, bias)
-    if padding == "same":
-        if extra != (0, 0) or output_size is not None:
-            raise ValueError('conv_transpose2d: padding="same" fixes the size, to H·stride; leave '
-                             "out output_padding and output_size")
-        out = tuple(n * s for n, s in zip(size, stride))
-        before = zeros_around("same", out, kernel, stride, dilation)[0]
-        return transposed(x, w, bias, Form(out, size, kernel, stride, before, dilation, groups))
-    before, _ = zeros_around(padding, size, kernel, stride, dilation)
-    least = tuple((n - 1) * s - 2 * p + d * (k - 1) + 1
-                  for n, s, p, d, k in zip(size, stride, before, dilation, kernel))
-    spare = tuple(max(s, d) for s, d in zip(stride, dilation))
-    if any(e >= m for e, m in zip(extra, spare)):
-        raise ValueError(f"conv_transpose2d: output_padding {extra} must be smaller than the "
-                         f"stride {stride} or the dilation {dilation}: behind that, there are only "
-                         "zeros; for more rows use np.pad")
-    out = tuple(m + e for m, e in zip(least, extra))
-    if output_size is not None:
-        out = _chosen(output_size, least, spare, extra)
-    if min(out) < 1:
-        raise ValueError(
-            f"conv_transpose2d: an output of {out} pixels, (n - 1)·stride - 2·padding + "
-            f"dilation·(kernel - 1) + 1 + output_padding, is empty: x {x.shape}, w {w.shape}, "
-            f"stride {stride}, padding {padding!r}, dilation {dilation}, output_padding {extra}")
-    return transposed(x, w, bias, Form(out, size, kernel, stride, before, dilation, groups))
-
-
-def conv1d(x: Any, w: Any, stride: int = 1, padding: int | str = 0, dilation: int = 1,
-           groups: int = 1, *, bias: Any = None) -> Any:
-    """`conv2d` of sequences: x (N, L, C), w (a, C/groups, O) -> (N, L', O)."""
-    _check_sequences("conv1d", x, w)
-    y = conv2d(np.expand_dims(x, 1), np.expand_dims(w, 0), (1, stride), _padding1d(padding),
-               (1, dilation), groups, bias=bias)
-    return np.squeeze(y, 1)
+    return _transpose(Call("conv_transpose2d", 2), x, w, stride, padding, output_padding, dilation,
+                      groups, output_size, bias)
 
 
 def conv_transpose1d(x: Any, w: Any, stride: int = 1, padding: int | str = 0,
                      output_padding: int = 0, dilation: int = 1, groups: int = 1, *,
                      output_size: int | None = None, bias: Any = None) -> Any:
     """`conv_transpose2d` of sequences: x (N, L, C), w (a, O/groups, C) -> (N, L', O)."""
-    _check_sequences("conv_transpose1d", x, w)
-    size = None if output_size is None else (1, output_size)
-    y = conv_transpose2d(np.expand_dims(x, 1), np.expand_dims(w, 0), (1, stride),
-                         _padding1d(padding), (0, output_padding), (1, dilation), groups,
-                         output_size=size, bias=bias)
-    return np.squeeze(y, 1)
+    return _transpose(Call("conv_transpose1d", 1), x, w, stride, padding, output_padding, dilation,
+                      groups, output_size, bias)
+
+
+def _convolve(call: Call, x: Any, w: Any, stride: Any, padding: Any, dilation: Any, groups: int,
+              bias: Any) -> Any:
+    x, w = call.arrays(x, w)
+    stride = call.pair("stride", stride, 1)
+    dilation = call.pair("dilation", dilation, 1)
+    call.check_channels(x, w, groups, w.shape[2] * groups, w.shape[3], bias)
+    size, kernel = x.shape[1:3], w.shape[:2]
+    before, after = call.zeros_around(padding, size, kernel, stride, dilation)
+    reach = tuple(d * (k - 1) + 1 for d, k in zip(dilation, kernel))
+    room = tuple(n + b + a for n, b, a in zip(size, before, after))
+    if any(r > n for r, n in zip(reach, room)):
+        raise ValueError(
+            f"{call.name}: the kernel reaches over {call.shown(reach)} pixels, "
+            f"dilation·(kernel - 1) + 1, but the input with its padding has {call.shown(room)}: "
+            f"{call.shapes(x, w)}, padding {padding!r}, dilation {call.shown(dilation)}")
+    out = tuple((n - r) // s + 1 for n, r, s in zip(room, reach, stride))
+    y = correlation(x, w, bias, Form(size, out, kernel, stride, before, dilation, groups))
+    return call.result(y)
+
+
+def _transpose(call: Call, x: Any, w: Any, stride: Any, padding: Any, output_padding: Any,
+               dilation: Any, groups: int, output_size: Any, bias: Any) -> Any:
+    x, w = call.arrays(x, w)
+    stride = call.pair("stride", stride, 1)
+    dilation = call.pair("dilation", dilation, 1)
+    extra = call.pair("output_padding", output_padding, 0)
+    call.check_channels(x, w, groups, w.shape[3], w.shape[2] * groups, bias)
+    size, kernel = x.shape[1:3], w.shape[:2]
+    if extra != (0, 0) and output_size is not None:
+        raise ValueError(f"{call.name}: give output_padding or output_size, not both")
+    if padding == "same":
+        if extra != (0, 0) or output_size is not None:
+            raise ValueError(f'{call.name}: padding="same" fixes the size, to H·stride; leave out '
+                             "output_padding and output_size")
+        out = tuple(n * s for n, s in zip(size, stride))
+        before = call.zeros_around("same", out, kernel, stride, dilation)[0]
+    else:
+        before = call.zeros_around(padding, size, kernel, stride, dilation)[0]
+        out = _size_of_transposed(call, size, kernel, stride, before, dilation, extra, output_size)
+        if min(out) < 1:
+            raise ValueError(
+                f"{call.name}: an output of {call.shown(out)} pixels, (n - 1)·stride - 2·padding + "
+                f"dilation·(kernel - 1) + 1 + output_padding, is empty: {call.shapes(x, w)}, "
+                f"stride {call.shown(stride)}, padding {padding!r}, "
+                f"dilation {call.shown(dilation)}, output_padding {call.shown(extra)}")
+    y = transposed(x, w, bias, Form(out, size, kernel, stride, before, dilation, groups))
+    return call.result(y)
+
+
+def _size_of_transposed(call: Call, size: Pair, kernel: Pair, stride: Pair, before: Pair,
+                        dilation: Pair, extra: Pair, output_size: Any) -> Pair:
+    least = tuple((n - 1) * s - 2 * p + d * (k - 1) + 1
+                  for n, s, p, d, k in zip(size, stride, before, dilation, kernel))
+    choices = tuple(max(s, d) for s, d in zip(stride, dilation))
+    if any(e >= c for e, c in zip(extra, choices)):
+        raise ValueError(
+            f"{call.name}: output_padding {call.shown(extra)} must be smaller than the stride "
+            f"{call.shown(stride)} or the dilation {call.shown(dilation)}: behind that there are "
+            "only zeros; for more of them use np.pad")
+    if output_size is None:
+        return tuple(m + e for m, e in zip(least, extra))
+    out = call.pair("output_size", output_size, 1, first=least[0])
+    if not all(m <= n < m + c for n, m, c in zip(out, least, choices)):
+        possible = [", ".join(str(n) for n in range(max(1, m), m + c)) or "none"
+                    for m, c in zip(least, choices)]
+        which = f"rows can be {possible[0]}, and columns {possible[1]}" if call.axes == 2 else (
+            f"it can be {possible[1]}")
+        raise ValueError(
+            f"{call.name}: output_size {call.shown(out)} can't be had; {which}: input of "
+            f"{call.shown(size)}, kernel {call.shown(kernel)}, stride {call.shown(stride)}, "
+            f"padding {call.shown(before)}, dilation {call.shown(dilation)}")
+    return out
 
 
 # -- what is asked for, checked -------------------------------------------------------------------
-def as_pair(name: str, value: Any, least: int) -> tuple[int, int]:
+class Call(NamedTuple):
+    """A function's name and its number of spatial axes, for messages; a sequence is an image of
+    one row.
+    """
+
+    name: str
+    axes: int
+
+    def arrays(self, x: Any, w: Any) -> tuple[Any, Any]:
+        """Both, with four axes."""
+        x, w = (a if isinstance(a, Tensor) else np.asarray(a) for a in (x, w))
+        wanted = "images (N, H, W, C)" if self.axes == 2 else "sequences (N, L, C)"
+        if x.ndim != self.axes + 2 or w.ndim != self.axes + 2:
+            raise ValueError(f"{self.name} takes {wanted} and a kernel of {self.axes + 2} axes, "
+                             f"these have shapes {x.shape} and {w.shape}")
+        if 0 in w.shape:
+            raise ValueError(f"{self.name}: a kernel of shape {w.shape} has no elements")
+        if self.axes == 1:
+            x, w = np.expand_dims(x, 1), np.expand_dims(w, 0)
+        return x, w
+
+    def result(self, y: Any) -> Any:
+        return y if self.axes == 2 else np.squeeze(y, 1)
+
+    def pair(self, option: str, value: Any, least: int, first: int | None = None) -> Pair:
+        """For rows and columns; a sequence's row has `first`, or what changes nothing."""
+        if self.axes == 2:
+            return as_pair(option, value, least)
+        if not isinstance(value, (int, np.integer)) or value < least:
+            raise ValueError(f"{option}={value!r}: a whole number of {least} or more")
+        return least if first is None else first, int(value)
+
+    def zeros_around(self, padding: Any, size: Pair, kernel: Pair, stride: Pair,
+                     dilation: Pair) -> tuple[Pair, Pair]:
+        if self.axes == 1 and not isinstance(padding, str):
+            padding = self.pair("padding", padding, 0)
+        return zeros_around(padding, size, kernel, stride, dilation)
+
+    def shown(self, pair: Pair) -> Pair | int:
+        return pair if self.axes == 2 else pair[1]
+
+    def shapes(self, x: Any, w: Any) -> str:
+        if self.axes == 1:
+            return f"x {(x.shape[0], *x.shape[2:])}, w {w.shape[1:]}"
+        return f"x {x.shape}, w {w.shape}"
+
+    def check_channels(self, x: Any, w: Any, groups: int, expected: int, out: int,
+                       bias: Any) -> None:
+        given, shapes = x.shape[3], self.shapes(x, w)
+        if not isinstance(groups, (int, np.integer)) or groups < 1 or given % groups or (
+                out % groups):
+            raise ValueError(f"{self.name}: groups={groups} must divide the {given} input and the "
+                             f"{out} output channels: {shapes}")
+        if given != expected:
+            layout = "O/groups, C" if "transpose" in self.name else "C/groups, O"
+            hint = ""
+            if x.shape[3 - self.axes] == expected:
+                first = "(N, C, H, W)" if self.axes == 2 else "(N, C, L)"
+                hint = f"; x looks like channels first, {first}: give np.moveaxis(x, 1, -1)"
+            taps = "a, b" if self.axes == 2 else "a"
+            raise ValueError(f"{self.name}: x has {given} channels, and w ({taps}, {layout}) with "
+                             f"groups={groups} is for {expected}: {shapes}{hint}")
+        if bias is not None and np.shape(bias) != (out,):
+            raise ValueError(f"{self.name}: a bias of shape {np.shape(bias)} for {out} output "
+                             f"channels: it must be ({out},), a number for each")
+
+
+def as_pair(name: str, value: Any, least: int) -> Pair:
+    """A number, or one for rows and one for columns, as two."""
     pair = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (
         value, value)
     if len(pair) != 2 or not all(isinstance(v, (int, np.integer)) and v >= least for v in pair):
@@ -150,12 +244,8 @@ def as_pair(name: str, value: Any, least: int) -> tuple[int, int]:
     return int(pair[0]), int(pair[1])
 
 
-def _padding1d(padding: int | str) -> Padding:
-    return padding if isinstance(padding, str) else (0, padding)
-
-
 def zeros_around(padding: Padding, size: Sequence[int], kernel: Sequence[int],
-                 stride: Sequence[int], dilation: Sequence[int]) -> tuple[tuple, tuple]:
+                 stride: Sequence[int], dilation: Sequence[int]) -> tuple[Pair, Pair]:
     """Rows and columns of zeros before and behind the image."""
     if padding == "same":
         total = [max((-(-n // s) - 1) * s + d * (k - 1) + 1 - n, 0)
@@ -165,47 +255,3 @@ def zeros_around(padding: Padding, size: Sequence[int], kernel: Sequence[int],
         raise ValueError(f'padding={padding!r}: a whole number, a pair, "same" or "valid"')
     sides = as_pair("padding", 0 if padding == "valid" else padding, 0)
     return sides, sides
-
-
-def _check_arrays(name: str, x: Any, w: Any) -> None:
-    if np.ndim(x) != 4 or np.ndim(w) != 4:
-        raise ValueError(f"{name} takes images (N, H, W, C) and a kernel of four axes, these have "
-                         f"shapes {np.shape(x)} and {np.shape(w)}")
-    if 0 in w.shape:
-        raise ValueError(f"{name}: a kernel of shape {w.shape} has no elements")
-
-
-def _check_sequences(name: str, x: Any, w: Any) -> None:
-    if np.ndim(x) != 3 or np.ndim(w) != 3:
-        raise ValueError(f"{name} takes sequences (N, L, C) and a kernel of three axes, these have "
-                         f"shapes {np.shape(x)} and {np.shape(w)}")
-
-
-def _check_channels(name: str, x: Any, w: Any, groups: int, given: int, of_kernel: int,
-                    out: int, bias: Any) -> None:
-    """`of_kernel`: input channels that the kernel's shape names; of conv2d, in each group."""
-    if groups < 1 or given % groups or out % groups:
-        raise ValueError(f"{name}: groups={groups} must divide the {given} input and the {out} "
-                         f"output channels: x {x.shape}, w {w.shape}")
-    expected = of_kernel * groups if name == "conv2d" else of_kernel
-    if given != expected:
-        layout = "(a, b, C/groups, O)" if name == "conv2d" else "(a, b, O/groups, C)"
-        hint = ""
-        if x.shape[1] == expected:
-            hint = ("; x looks like channels first, (N, C, H, W): give np.moveaxis(x, 1, -1)")
-        raise ValueError(f"{name}: x {x.shape} has {given} channels, w {w.shape} = {layout} with "
-                         f"groups={groups} is for {expected}{hint}")
-    if bias is not None and np.shape(bias) != (out,):
-        raise ValueError(f"{name}: a bias of shape {np.shape(bias)} for {out} output channels: it "
-                         f"must be ({out},), a number for each")
-
-
-def _chosen(output_size: Any, least: tuple, spare: tuple, extra: tuple) -> tuple[int, int]:
-    if extra != (0, 0):
-        raise ValueError("conv_transpose2d: give output_padding or output_size, not both")
-    out = as_pair("output_size", output_size, 1)
-    if not all(m <= n < m + s for n, m, s in zip(out, least, spare)):
-        rows, columns = (", ".join(str(m + k) for k in range(s)) for m, s in zip(least, spare))
-        raise ValueError(f"conv_transpose2d: output_size {out} can't be had; rows can be {rows}, "
-                         f"and columns {columns}")
-    return out

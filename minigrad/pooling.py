@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from minigrad.convolution import Padding, as_pair, zeros_around
+from minigrad.convolution import Padding, Size, as_pair, zeros_around
 from minigrad.define import with_vjp
 from minigrad.rules.linalg import matmul
-
-Size = int | tuple[int, int]
+from minigrad.tensor import Tensor
 
 
 def max_pool2d(x: Any, size: Size, stride: Size | None = None, padding: Padding = 0) -> Any:
@@ -20,7 +19,9 @@ def max_pool2d(x: Any, size: Size, stride: Size | None = None, padding: Padding 
     x (N, H, W, C) -> (N, H', W', C) with H' = ⌊(H + 2p - size)/stride⌋ + 1.  The stride is the size
     unless given.  Padding is never chosen.
     """
-    return np.max(_windows("max_pool2d", x, size, stride, padding, -np.inf), axis=(2, 4))
+    x = _images("max_pool2d", x)
+    least = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min
+    return np.max(_windows("max_pool2d", x, size, stride, padding, least), axis=(2, 4))
 
 
 def avg_pool2d(x: Any, size: Size, stride: Size | None = None, padding: Padding = 0) -> Any:
@@ -28,9 +29,10 @@ def avg_pool2d(x: Any, size: Size, stride: Size | None = None, padding: Padding 
 
     Shapes as of `max_pool2d`.
     """
-    total = np.sum(_windows("avg_pool2d", x, size, stride, padding, 0.0), axis=(2, 4))
+    x = _images("avg_pool2d", x)
+    total = np.sum(_windows("avg_pool2d", x, size, stride, padding, 0), axis=(2, 4))
     there = np.ones((1, *x.shape[1:3], 1), x.dtype)
-    return total / np.sum(_windows("avg_pool2d", there, size, stride, padding, 0.0), axis=(2, 4))
+    return total / np.sum(_windows("avg_pool2d", there, size, stride, padding, 0), axis=(2, 4))
 
 
 def upsample2d(x: Any, scale: Size, mode: str = "nearest") -> Any:
@@ -39,9 +41,7 @@ def upsample2d(x: Any, scale: Size, mode: str = "nearest") -> Any:
     Bilinear: pixels are areas, the new ones' centres at (i + ½)/scale - ½ of the old; beyond the
     outermost centres it is constant (`align_corners=False` elsewhere).
     """
-    if np.ndim(x) != 4:
-        raise ValueError(f"upsample2d takes images (N, H, W, C), not an array of shape "
-                         f"{np.shape(x)}")
+    x = _images("upsample2d", x)
     rows, columns = as_pair("scale", scale, 1)
     n, h, w, c = x.shape
     if mode == "nearest":
@@ -49,8 +49,9 @@ def upsample2d(x: Any, scale: Size, mode: str = "nearest") -> Any:
         return np.reshape(repeated, (n, h * rows, w * columns, c))
     if mode != "bilinear":
         raise ValueError(f'upsample2d: mode={mode!r}: "nearest" or "bilinear"')
-    tall = matmul(_interpolation(h, rows, x.dtype), np.reshape(x, (n, h, w * c)))
-    wide = matmul(_interpolation(w, columns, x.dtype), np.reshape(tall, (n * h * rows, w, c)))
+    dtype = x.dtype if x.dtype.kind == "f" else np.dtype(np.float64)
+    tall = matmul(_interpolation(h, rows, dtype), np.reshape(x, (n, h, w * c)))
+    wide = matmul(_interpolation(w, columns, dtype), np.reshape(tall, (n * h * rows, w, c)))
     return np.reshape(wide, (n, h * rows, w * columns, c))
 
 
@@ -60,11 +61,16 @@ def _interpolation(size: int, scale: int, dtype: np.dtype) -> ndarray:
     return np.maximum(0, 1 - np.abs(place[:, None] - np.arange(size))).astype(dtype)
 
 
+def _images(name: str, x: Any) -> Any:
+    x = x if isinstance(x, Tensor) else np.asarray(x)
+    if x.ndim != 4:
+        raise ValueError(f"{name} takes images (N, H, W, C), not an array of shape {x.shape}")
+    return x
+
+
 def _windows(name: str, x: Any, size: Size, stride: Size | None, padding: Padding,
-             fill: float) -> Any:
+             fill: Any) -> Any:
     """(N, H', a, W', b, C): each window's pixels, those outside of the image being `fill`."""
-    if np.ndim(x) != 4:
-        raise ValueError(f"{name} takes images (N, H, W, C), not an array of shape {np.shape(x)}")
     size = as_pair("size", size, 1)
     stride = size if stride is None else as_pair("stride", stride, 1)
     before, after = zeros_around(padding, x.shape[1:3], size, stride, (1, 1))

@@ -96,7 +96,9 @@ def scatters(source: int, target: int, phases: int, products: int) -> bool:
 
 
 def _alike(a: ndarray, b: ndarray) -> tuple[ndarray, ndarray]:
-    dtype = np.result_type(a, b)
+    """Contiguous and of one dtype, a floating one; whole numbers don't widen the other's."""
+    floats = [x.dtype for x in (a, b) if x.dtype.kind == "f"]
+    dtype = np.result_type(*floats) if floats else np.float64
     return np.ascontiguousarray(a, dtype), np.ascontiguousarray(b, dtype)
 
 

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minigrad import convolution, pooling
-from minigrad.convolution import Padding, as_pair
+from minigrad.convolution import Call, Padding, Size, as_pair
 from minigrad.nn.initialisers import Initialiser, glorot_uniform, zeros
 from minigrad.tensor import Tensor
 
 if TYPE_CHECKING:
     from numpy.random import Generator
     from numpy.typing import DTypeLike
-
-Size = int | tuple[int, int]
 
 
 class _Convolution:
@@ -78,6 +76,7 @@ class Conv1d(_Convolution):
                  weight: Initialiser = glorot_uniform, bias: Initialiser | None = zeros,
                  dtype: DTypeLike = np.float32):
         _check_groups("Conv1d", n_in, n_out, groups)
+        size = Call("Conv1d", 1).pair("size", size, 1)[1]
         super().__init__((size,), n_in // groups, n_out, n_out,
                          (n_in // groups, n_out // groups), weight, bias, rng, dtype, stride=stride,
                          padding=padding, dilation=dilation, groups=groups)

@@ -83,6 +83,8 @@ class Reshape:
     """(n, …) -> (n, *shape)."""
 
     def __init__(self, *shape: int):
+        if any(n < 0 for n in shape):
+            raise ValueError(f"Reshape{shape}: give every length, none is found out")
         self.shape = shape
 
     def __call__(self, x: Any) -> Any:

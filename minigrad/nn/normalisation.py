@@ -22,9 +22,11 @@ class _Normalisation:
 
     def _check(self, x: Any) -> None:
         if x.shape[-1:] != self.gain.shape:
-            name, channels = type(self).__name__, self.gain.shape[0]
-            raise ValueError(f"{name}({channels}) was given an array of shape {x.shape}: its "
-                             f"last axis must have {channels} elements")
+            raise ValueError(f"{self} was given an array of shape {x.shape}: its last axis must "
+                             f"have {self.gain.shape[0]} elements")
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.gain.shape[0]})"
 
     def _by_axes(self, x: Any, axes: tuple[int, ...]) -> Any:
         """x, normalised over these axes."""
@@ -57,6 +59,9 @@ class GroupNorm(_Normalisation):
                              "that of the channels")
         super().__init__(channels, eps, dtype)
         self.groups = groups
+
+    def __repr__(self) -> str:
+        return f"GroupNorm({self.groups}, {self.gain.shape[0]})"
 
     def __call__(self, x: Any) -> Any:
         self._check(x)
