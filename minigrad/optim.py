@@ -56,7 +56,7 @@ class Optimizer(ABC):
                 if not p.data.flags.c_contiguous or not p.data.flags.writeable:
                     p.data = np.array(p.data, order="C")
                 groups.append((p.data, np.ascontiguousarray(p.grad), *states))
-        sweep(self.rule(lr, self.steps), groups, cost=2)
+        sweep(self.rule(lr, self.steps), groups, cost=2, calls=7)
 
     def zero_grad(self) -> None:
         """Forget the gradients, which otherwise add up."""

@@ -17,37 +17,42 @@ from numpy import ndarray
 from minigrad.kernels.threads import num_threads, run
 
 LARGEST = 1 << 19  # elements of a piece
-SMALLEST = 100_000
-WORTH = 400_000  # nanoseconds of work, below which waking a thread costs more than it saves
-# Pieces must not be small: NumPy gives up and takes back the interpreter's lock with every call,
-# and two threads whose calls are short spend their time waiting for it.  Adam over 0.8 M numbers,
-# in a training step: pieces of up to 131,072 elements 1.35 ms, 262,144 1.2, 524,288 1.1.  The
-# Bernoulli likelihood of 78,400 logits: one thread 0.45 ms, two 0.64.
+LONG = 80_000  # nanoseconds that each call of NumPy must take for one more thread to pay
+# Waking a thread takes a tenth of a millisecond.  And with every call NumPy gives up the
+# interpreter's lock and takes it back: two threads whose calls are short spend their time waiting
+# for it.  Measured, one thread against two: Adam of 0.4 M numbers, seven calls, 1.1 ms and 1.2, of
+# 0.8 M 1.5 and 1.1; the Bernoulli likelihood of 78,400 logits, fifteen calls, 0.45 and 0.64, of
+# 392,000 1.9 and 1.4; tanh of 250,000, one call, 0.75 and 0.43.
 
 
-def in_slices(work: Callable[[Any], None], shape: tuple[int, ...], cost: float) -> None:
-    """`work(slice)` for slices that cover the first axis of `shape`; `cost` in ns an element."""
+def in_slices(work: Callable[[Any], None], shape: tuple[int, ...], cost: float,
+              calls: int = 1) -> None:
+    """`work(slice)` for slices that cover the first axis of `shape`.
+
+    `cost` in ns an element, of so many `calls` of NumPy together.
+    """
     if not shape:
         return work(...)
-    threads = _threads(math.prod(shape), cost)
+    threads = _threads(math.prod(shape) * cost, calls)
     parts = _slices(shape[0], math.prod(shape[1:]), threads)
     run([lambda part=part: work(part) for part in parts], threads)
 
 
-def sweep(update: Callable[..., None], groups: Sequence[tuple[ndarray, ...]], cost: float) -> None:
+def sweep(update: Callable[..., None], groups: Sequence[tuple[ndarray, ...]], cost: float,
+          calls: int = 1) -> None:
     """`update(*pieces, scratch)` for all of the groups of C-contiguous arrays of equal size.
 
     The arrays are changed in place; `scratch` is one more piece, to compute in.
     """
     flat = [[a.reshape(-1) for a in group] for group in groups]
-    threads = _threads(sum(group[0].size for group in flat), cost)
+    threads = _threads(sum(group[0].size for group in flat) * cost, calls)
     pieces = [[a[part] for a in group] for group in flat for part in _slices(group[0].size)]
     pieces.sort(key=lambda piece: -piece[0].size)  # no thread starts a long one at the end
     run([lambda piece=piece: update(*piece, np.empty_like(piece[0])) for piece in pieces], threads)
 
 
-def _threads(size: int, cost: float) -> int:
-    return max(1, min(num_threads(), size // SMALLEST)) if size * cost >= WORTH else 1
+def _threads(cost: float, calls: int) -> int:
+    return max(1, min(num_threads(), int(cost / (calls * LONG))))
 
 
 def _slices(rows: int, row: int = 1, least: int = 1) -> list[slice]:
@@ -56,18 +61,21 @@ def _slices(rows: int, row: int = 1, least: int = 1) -> list[slice]:
     return [slice(rows * k // number, rows * (k + 1) // number) for k in range(number)]
 
 
-def threaded(f: Callable[..., ndarray], cost: float) -> Callable[..., ndarray]:
+def threaded(f: Callable[..., ndarray], cost: float, calls: int = 1,
+             into: bool = False) -> Callable[..., ndarray]:
     """An elementwise function, on several threads where it is given large arrays of floats.
 
-    They have one shape and dtype, which is the result's; `cost` in ns an element.  Other arguments,
-    Tensors among them, go to the function as they are.
+    They have one shape and dtype, which is the result's; `cost` and `calls` as of `in_slices`;
+    `into` says that f takes `out`, as ufuncs do.  Other arguments, Tensors among them, go to the
+    function as they are.
     """
-    into = isinstance(f, np.ufunc)
+    into = into or isinstance(f, np.ufunc)
 
     def forward(*arrays: ndarray) -> ndarray:
         like = arrays[0]
-        if not all(type(a) is ndarray and a.shape == like.shape and a.dtype == like.dtype
-                   for a in arrays) or like.size * cost < WORTH or like.dtype.kind != "f":
+        alike = all(type(a) is ndarray and a.shape == like.shape and a.dtype == like.dtype
+                    for a in arrays)
+        if not alike or like.dtype.kind != "f" or _threads(like.size * cost, calls) == 1:
             return f(*arrays)
         out = np.empty(like.shape, like.dtype)
 
@@ -78,6 +86,6 @@ def threaded(f: Callable[..., ndarray], cost: float) -> Callable[..., ndarray]:
             else:
                 out[i] = f(*parts)
 
-        in_slices(work, like.shape, cost)
+        in_slices(work, like.shape, cost, calls)
         return out
     return update_wrapper(forward, f, updated=())

@@ -33,7 +33,6 @@ def in_time():
 def with_threads(patch, number, largest):
     patch.setenv("MINIGRAD_NUM_THREADS", str(number))
     patch.setattr(blocks, "LARGEST", largest)
-    patch.setattr(blocks, "SMALLEST", 1)
 
 
 def python(code, **environment):

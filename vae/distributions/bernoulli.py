@@ -90,7 +90,7 @@ def log_likelihood(logits: ndarray, x: ndarray, event_ndim: int,
             np.subtract(centred[i], half, out=half)
         out[i] -= _sum_of_logs(e)
 
-    in_slices(piece, shape, cost=6)
+    in_slices(piece, shape, cost=6, calls=14)
     return out.reshape(batch)
 
 
