@@ -27,7 +27,14 @@ import numpy as np
 from numpy import ndarray
 
 from minigrad.kernels.blas import one_thread
-from minigrad.kernels.gathering import BLOCK, Gathering, Scratch, cuts, images_at_once
+from minigrad.kernels.gathering import (
+    BLOCK,
+    Gathering,
+    Scratch,
+    by_group,
+    cuts,
+    images_at_once,
+)
 from minigrad.kernels.scattering import Products, sums
 from minigrad.kernels.threads import num_threads, run
 from minigrad.kernels.windows import Form, Phase, around_x, around_y
@@ -127,7 +134,7 @@ def _gather(source: ndarray, target: ndarray, side: Callable, form: Form,
     beside = sum(p.outputs[1] == phases[0].outputs[1] for p in phases)  # phases of the same rows
 
     def multiply(whole: ndarray, scratch: Scratch) -> None:
-        np.matmul(scratch.columns[0], factors[0], out=_by_group(whole, groups))
+        np.matmul(scratch.columns[0], factors[0], out=by_group(whole, groups))
         if bias is not None:
             whole += bias
 
@@ -138,7 +145,7 @@ def _gather(source: ndarray, target: ndarray, side: Callable, form: Form,
         for k, (out, result) in enumerate(zip(rows, scratch.kept)):
             for j in range(beside):
                 np.matmul(scratch.columns[k * beside + j], factors[k * beside + j],
-                          out=_by_group(result[..., j, :], groups))
+                          out=by_group(result[..., j, :], groups))
             if bias is not None:
                 result += bias
             together = result.reshape(*out.shape[:2], width * beside, channels)
@@ -167,7 +174,7 @@ def _products(source: ndarray, other: ndarray, side: Callable,
             scratch.kept = [np.empty_like(total) for total in totals]
         for total, product, gathered, o in zip(totals, scratch.kept, scratch.columns, others):
             o = np.ascontiguousarray(o)
-            np.matmul(gathered.swapaxes(1, 2), _by_group(o, groups), out=product)
+            np.matmul(gathered.swapaxes(1, 2), by_group(o, groups), out=product)
             total += product
 
     def together(pieces: list[Callable[[], None]]) -> None:
@@ -199,7 +206,7 @@ def _scatter(source: ndarray, target: ndarray, side: Callable, form: Form,
             products = Products(phases, moves, out)
         for part, factor, result in zip(parts, factors, products.of_phase):
             part = np.ascontiguousarray(part)
-            np.matmul(factor, _by_group(part, groups).swapaxes(1, 2), out=result)
+            np.matmul(factor, by_group(part, groups).swapaxes(1, 2), out=result)
         products.add_up(out, complete)
         if bias is not None:
             out += bias
@@ -209,11 +216,6 @@ def _scatter(source: ndarray, target: ndarray, side: Callable, form: Form,
     at_once = images_at_once(len(source), pixels * max(f[..., 0].size for f in factors))
     _run([partial(block, [source[p.outputs][n] for p in phases], target[n])
           for n in cuts(len(source), at_once)], source.size * max(f.shape[1] for f in factors))
-
-
-def _by_group(x: ndarray, groups: int) -> ndarray:
-    """(…, channels) as (groups, all pixels, channels/groups), a view."""
-    return x.reshape(-1, groups, x.shape[-1] // groups).swapaxes(0, 1)
 
 
 def _run(pieces: list[Callable[[], None]], multiplications: int) -> None:

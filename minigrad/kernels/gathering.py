@@ -30,6 +30,7 @@ class Part(NamedTuple):
     source: tuple[slice, slice]
     inner: tuple[slice, slice, slice]  # where in the cut these are, for all images
     size: Pair  # of the cut
+    direct: bool  # the source itself is what would be gathered, as of a 1x1 kernel
 
     @classmethod
     def of(cls, phases: Sequence[Phase], i: slice, size: Sequence[int]) -> Part:
@@ -43,7 +44,12 @@ class Part(NamedTuple):
         phases = [p._replace(rows=p.rows._replace(start=p.rows.start - top),
                              columns=p.columns._replace(start=p.columns.start - left))
                   for p in phases]
-        return cls(phases, source, (slice(None), *inner), (bottom - top, right - left))
+        cut = bottom - top, right - left
+        outputs = phases[0].rows.outputs, phases[0].columns.outputs
+        direct = len(phases) == 1 and cut == outputs and all(
+            w.taps == 1 and w.start == 0 and part.stop - part.start == n
+            for w, part, n in zip(phases[0][:2], source, cut))
+        return cls(phases, source, (slice(None), *inner), cut, direct)
 
 
 class Scratch:
@@ -53,15 +59,17 @@ class Scratch:
     """
 
     def __init__(self, part: Part, images: int, source: ndarray, groups: int):
-        self.cut = np.zeros((images, *part.size, source.shape[3]), source.dtype)
-        self.inner = self.cut[part.inner]
+        self.groups, self.direct = groups, part.direct
         self.moves, self.columns = [], []
-        for phase in part.phases:
-            self._lay_out(phase, groups)
         self.kept: list[ndarray] | None = None  # by whoever uses the columns
+        if not self.direct:
+            self.cut = np.zeros((images, *part.size, source.shape[3]), source.dtype)
+            self.inner = self.cut[part.inner]
+            for phase in part.phases:
+                self._lay_out(phase)
 
-    def _lay_out(self, phase: Phase, groups: int) -> None:
-        cut, (rows, columns) = self.cut, phase[:2]
+    def _lay_out(self, phase: Phase) -> None:
+        cut, groups, (rows, columns) = self.cut, self.groups, phase[:2]
         (n, _, _, channels), (image, row, column, size) = cut.shape, cut.strides
         channels //= groups
         shape = [groups, n, rows.outputs, columns.outputs, rows.taps, columns.taps]
@@ -81,6 +89,9 @@ class Scratch:
                                np.ndarray(shape, runs, cut, start, strides)))
 
     def fill(self, block: ndarray) -> None:
+        if self.direct:
+            self.columns = [by_group(block, self.groups)]
+            return
         np.copyto(self.inner, block)
         for gathered, windows in self.moves:
             np.copyto(gathered, windows)
@@ -138,6 +149,11 @@ class Gathering:
             use(scratch)
             spare.append(scratch)
         return work
+
+
+def by_group(x: ndarray, groups: int) -> ndarray:
+    """(…, channels) as (groups, all pixels, channels/groups), a view."""
+    return x.reshape(-1, groups, x.shape[-1] // groups).swapaxes(0, 1)
 
 
 def reach(windows: list[Window]) -> Pair:
