@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minigrad.functions import column_sums
+from minigrad.functions import column_sums, if_positive
 from minigrad.kernels import convolution as kernels
 from minigrad.kernels.windows import Form, Pair
 from minigrad.tensor import Primitive, Tensor
@@ -29,13 +29,13 @@ Padding = int | tuple[int, int] | str
 
 correlation = Primitive(
     kernels.correlate,
-    lambda g, y, x, w, bias, form: transposed(g, w, None, form),
-    lambda g, y, x, w, bias, form: weight_gradient(x, g, form),
+    lambda g, y, x, w, bias, form: transposed(g, w, None, linear(form)),
+    lambda g, y, x, w, bias, form: weight_gradient(x, g, linear(form)),
     lambda g, y, x, w, bias, form: column_sums(g), name="conv2d")
 transposed = Primitive(
     kernels.spread,
-    lambda g, x, y, w, bias, form: correlation(g, w, None, form),
-    lambda g, x, y, w, bias, form: weight_gradient(g, y, form),
+    lambda g, x, y, w, bias, form: correlation(g, w, None, linear(form)),
+    lambda g, x, y, w, bias, form: weight_gradient(g, y, linear(form)),
     lambda g, x, y, w, bias, form: column_sums(g), name="conv_transpose2d")
 weight_gradient = Primitive(
     kernels.weigh,
@@ -43,9 +43,19 @@ weight_gradient = Primitive(
     lambda g, w, x, y, form: correlation(x, g, None, form), name="conv2d_weight_gradient")
 
 
+
+def linear(form: Form) -> Form:
+    return form._replace(rectify=False) if form.rectify else form
+
+
+# The kernel may rectify a block while it lies in the cache.  Since relu(relu(y)) = relu(y), what is
+# left for the node of the relu is its slope; and no vjp of a convolution looks at its result.
+rectified = Primitive(lambda y: y, lambda g, y, x: if_positive(g, y), name="relu")
+
+
 # -- convolution ----------------------------------------------------------------------------------
 def conv2d(x: Any, w: Any, stride: Size = 1, padding: Padding = 0, dilation: Size = 1,
-           groups: int = 1, *, bias: Any = None) -> Any:
+           groups: int = 1, *, bias: Any = None, rectify: bool = False) -> Any:
     """y[n, i, j, o] = Σ x[n, i·s + a·d - p, j·s + b·d - p, c] · w[a, b, c, o] (+ bias[o]).
 
     x (N, H, W, C), w (a, b, C/groups, O), bias (O,) -> (N, H', W', O) with
@@ -53,22 +63,24 @@ def conv2d(x: Any, w: Any, stride: Size = 1, padding: Padding = 0, dilation: Siz
 
     padding: zeros on each side; "valid" is 0, "same" gives H' = ⌈H/s⌉, with the odd zero behind.
     dilation: distance of the kernel's taps.  groups: parts of the channels that don't see each
-    other; groups = C with w (a, b, 1, C·m) is a depthwise convolution.
+    other; groups = C with w (a, b, 1, C·m) is a depthwise convolution.  rectify: relu of it, in the
+    same pass over memory.
 
     Raises ValueError for shapes that don't fit.
     """
-    return _convolve(Call("conv2d", 2), x, w, stride, padding, dilation, groups, bias)
+    return _convolve(Call("conv2d", 2), x, w, stride, padding, dilation, groups, bias, rectify)
 
 
 def conv1d(x: Any, w: Any, stride: int = 1, padding: int | str = 0, dilation: int = 1,
-           groups: int = 1, *, bias: Any = None) -> Any:
+           groups: int = 1, *, bias: Any = None, rectify: bool = False) -> Any:
     """`conv2d` of sequences: x (N, L, C), w (a, C/groups, O) -> (N, L', O)."""
-    return _convolve(Call("conv1d", 1), x, w, stride, padding, dilation, groups, bias)
+    return _convolve(Call("conv1d", 1), x, w, stride, padding, dilation, groups, bias, rectify)
 
 
 def conv_transpose2d(x: Any, w: Any, stride: Size = 1, padding: Padding = 0,
                      output_padding: Size = 0, dilation: Size = 1, groups: int = 1, *,
-                     output_size: tuple[int, int] | None = None, bias: Any = None) -> Any:
+                     output_size: tuple[int, int] | None = None, bias: Any = None,
+                     rectify: bool = False) -> Any:
     """The transpose of `conv2d` with the same w: Σ y·conv2d(x, w) = Σ x·conv_transpose2d(y, w).
 
     x (N, H, W, C), w (a, b, O/groups, C), bias (O,) -> (N, H', W', O) with
@@ -76,24 +88,25 @@ def conv_transpose2d(x: Any, w: Any, stride: Size = 1, padding: Padding = 0,
 
     With stride s there are s sizes H' of which `conv2d` makes H; `output_padding` says how many
     rows more than the fewest, `output_size` says how many rows.  padding: of the conv2d, so that it
-    takes rows away; "same" gives H' = H·s.
+    takes rows away; "same" gives H' = H·s.  rectify: relu of it, in the same pass over memory.
 
     Raises ValueError for shapes that don't fit.
     """
     return _transpose(Call("conv_transpose2d", 2), x, w, stride, padding, output_padding, dilation,
-                      groups, output_size, bias)
+                      groups, output_size, bias, rectify)
 
 
 def conv_transpose1d(x: Any, w: Any, stride: int = 1, padding: int | str = 0,
                      output_padding: int = 0, dilation: int = 1, groups: int = 1, *,
-                     output_size: int | None = None, bias: Any = None) -> Any:
+                     output_size: int | None = None, bias: Any = None,
+                     rectify: bool = False) -> Any:
     """`conv_transpose2d` of sequences: x (N, L, C), w (a, O/groups, C) -> (N, L', O)."""
     return _transpose(Call("conv_transpose1d", 1), x, w, stride, padding, output_padding, dilation,
-                      groups, output_size, bias)
+                      groups, output_size, bias, rectify)
 
 
 def _convolve(call: Call, x: Any, w: Any, stride: Any, padding: Any, dilation: Any, groups: int,
-              bias: Any) -> Any:
+              bias: Any, rectify: bool) -> Any:
     x, w = call.arrays(x, w)
     stride = call.pair("stride", stride, 1)
     dilation = call.pair("dilation", dilation, 1)
@@ -108,12 +121,13 @@ def _convolve(call: Call, x: Any, w: Any, stride: Any, padding: Any, dilation: A
             f"dilation·(kernel - 1) + 1, but the input with its padding has {call.shown(room)}: "
             f"{call.shapes(x, w)}, padding {padding!r}, dilation {call.shown(dilation)}")
     out = tuple((n - r) // s + 1 for n, r, s in zip(room, reach, stride))
-    y = correlation(x, w, bias, Form(size, out, kernel, stride, before, dilation, groups))
-    return call.result(y)
+    form = Form(size, out, kernel, stride, before, dilation, groups, rectify)
+    y = correlation(x, w, bias, form)
+    return call.result(rectified(y) if rectify else y)
 
 
 def _transpose(call: Call, x: Any, w: Any, stride: Any, padding: Any, output_padding: Any,
-               dilation: Any, groups: int, output_size: Any, bias: Any) -> Any:
+               dilation: Any, groups: int, output_size: Any, bias: Any, rectify: bool) -> Any:
     x, w = call.arrays(x, w)
     stride = call.pair("stride", stride, 1)
     dilation = call.pair("dilation", dilation, 1)
@@ -137,8 +151,9 @@ def _transpose(call: Call, x: Any, w: Any, stride: Any, padding: Any, output_pad
                 f"dilation·(kernel - 1) + 1 + output_padding, is empty: {call.shapes(x, w)}, "
                 f"stride {call.shown(stride)}, padding {padding!r}, "
                 f"dilation {call.shown(dilation)}, output_padding {call.shown(extra)}")
-    y = transposed(x, w, bias, Form(out, size, kernel, stride, before, dilation, groups))
-    return call.result(y)
+    form = Form(out, size, kernel, stride, before, dilation, groups, rectify)
+    y = transposed(x, w, bias, form)
+    return call.result(rectified(y) if rectify else y)
 
 
 def _size_of_transposed(call: Call, size: Pair, kernel: Pair, stride: Pair, before: Pair,

@@ -135,8 +135,7 @@ def _gather(source: ndarray, target: ndarray, side: Callable, form: Form,
 
     def multiply(whole: ndarray, scratch: Scratch) -> None:
         np.matmul(scratch.columns[0], factors[0], out=by_group(whole, groups))
-        if bias is not None:
-            whole += bias
+        _finish(whole, bias, form)
 
     def multiply_phases(rows: list[ndarray], scratch: Scratch) -> None:
         if scratch.kept is None:
@@ -146,8 +145,7 @@ def _gather(source: ndarray, target: ndarray, side: Callable, form: Form,
             for j in range(beside):
                 np.matmul(scratch.columns[k * beside + j], factors[k * beside + j],
                           out=by_group(result[..., j, :], groups))
-            if bias is not None:
-                result += bias
+            _finish(result, bias, form)
             together = result.reshape(*out.shape[:2], width * beside, channels)
             np.copyto(out, together[:, :, :out.shape[2]])
 
@@ -208,14 +206,21 @@ def _scatter(source: ndarray, target: ndarray, side: Callable, form: Form,
             part = np.ascontiguousarray(part)
             np.matmul(factor, by_group(part, groups).swapaxes(1, 2), out=result)
         products.add_up(out, complete)
-        if bias is not None:
-            out += bias
+        _finish(out, bias, form)
         spare[len(out)].append(products)
 
     pixels = max(p.rows.outputs * p.columns.outputs for p in phases)
     at_once = images_at_once(len(source), pixels * max(f[..., 0].size for f in factors))
     _run([partial(block, [source[p.outputs][n] for p in phases], target[n])
           for n in cuts(len(source), at_once)], source.size * max(f.shape[1] for f in factors))
+
+
+def _finish(block: ndarray, bias: ndarray | None, form: Form) -> None:
+    """While the block is in the cache: passes of their own would fetch it again."""
+    if bias is not None:
+        block += bias
+    if form.rectify:
+        np.maximum(block, 0, out=block)
 
 
 def _run(pieces: list[Callable[[], None]], multiplications: int) -> None:

@@ -24,6 +24,7 @@ class Form(NamedTuple):
     before: Pair = (0, 0)
     dilation: Pair = (1, 1)
     groups: int = 1
+    rectify: bool = False  # a result's negative elements are made 0
 
 
 class Window(NamedTuple):

@@ -303,6 +303,34 @@ def test_a_file_with_other_buffers_is_refused_and_nothing_changes(tmp_path, chan
     assert same(values(other), before)
 
 
+# -- activations in the same pass -----------------------------------------------------------------
+@pytest.mark.parametrize("function, w", [(mg.conv2d, (3, 3, 4, 12)), (mg.conv2d, (3, 3, 4, 1)),
+                                         (mg.conv_transpose2d, (3, 3, 3, 4))])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_rectify_is_relu_of_it_in_value_and_gradients_of_any_order(function, w, stride):
+    x, w = rng().standard_normal((2, 5, 6, 4)), rng().standard_normal(w)
+    b = rng().standard_normal(w.shape[3] if function is mg.conv2d else w.shape[2])
+    plain = lambda x, w, b: mg.relu(function(x, w, stride, 1, bias=b))
+    fused = lambda x, w, b: function(x, w, stride, 1, bias=b, rectify=True)
+    np.testing.assert_array_equal(fused(x, w, b), plain(x, w, b))
+    seed = rng().standard_normal(plain(x, w, b).shape)
+    loss = lambda f: lambda *args: np.sum(np.sin(f(*args)) * seed)
+    for ours, expected in zip(mg.grad(loss(fused), (0, 1, 2))(x, w, b),
+                              mg.grad(loss(plain), (0, 1, 2))(x, w, b)):
+        np.testing.assert_allclose(ours, expected, rtol=1e-10, atol=1e-12)
+    v = tuple(rng().standard_normal(a.shape) for a in (x, w, b))
+    for ours, expected in zip(mg.hvp(loss(fused), (x, w, b), v), mg.hvp(loss(plain), (x, w, b), v)):
+        np.testing.assert_allclose(ours, expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("activation", [mg.relu, np.tanh])
+def test_a_layer_applies_its_activation(activation):
+    for layer in (nn.Conv2d, nn.ConvTranspose2d):
+        with_it, without = (layer(4, 5, rng=rng(), activation=a) for a in (activation, None))
+        np.testing.assert_allclose(with_it(X).data, activation(without(X)).data, rtol=1e-6)
+        assert nn.named_parameters(with_it).keys() == nn.named_parameters(without).keys()
+
+
 # -- errors ---------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("wrong, texts", [

@@ -98,14 +98,13 @@ def test_the_default_is_the_model_of_the_post_with_its_sizes_and_parameter_count
     for layer in model.encoder.layers[:-1]:
         x = layer(x)
         shapes.append(x.shape[1:])
-    assert shapes[1::2] == [(14, 14, 32), (7, 7, 64), (3136,), (128,)]
+    assert shapes == [(28, 28, 1), (14, 14, 32), (7, 7, 64), (3136,), (128,), (128,)]
     decoder, shapes = model.decoder.layers[0].network.layers, []
     x = np.zeros((2, 64), np.float32)
     for layer in decoder:
         x = layer(x)
         shapes.append(x.shape[1:])
-    assert shapes[:7:2] == [(3136,), (7, 7, 64), (14, 14, 64), (28, 28, 32)]
-    assert shapes[7:] == [(28, 28, 1), (784,)]
+    assert shapes == [(3136,), (3136,), (7, 7, 64), (14, 14, 64), (28, 28, 32), (28, 28, 1), (784,)]
 
 
 @pytest.mark.parametrize("options", [

@@ -74,18 +74,18 @@ def conv_vae(size: tuple[int, int] = (28, 28), channels: Sequence[int] = (32, 64
     start: the mean of the training data; its mean over the pixels is where the output begins.
     """
     init = {"rng": rng, "weight": weight, "bias": bias}
-    halving = {"stride": 2, "padding": (kernel - 1) // 2, **init}
+    halving = {"stride": 2, "padding": (kernel - 1) // 2, "activation": activation, **init}
     sizes = [size]
     encoder: list[Callable] = [Reshape(*size, 1)]
     for n_in, n_out in pairwise([1, *channels]):
-        encoder += [Conv2d(n_in, n_out, kernel, **halving), activation]
+        encoder.append(Conv2d(n_in, n_out, kernel, **halving))
         sizes.append(tuple((n + 2 * halving["padding"] - kernel) // 2 + 1 for n in sizes[-1]))
     corner = (*sizes[-1], channels[-1])
     encoder += [Flatten(), Dense(math.prod(corner), hidden, **init), activation,
                 ToNormal(hidden, n_z, **init)]
     decoder: list[Callable] = [Dense(n_z, math.prod(corner), **init), activation, Reshape(*corner)]
     for n_in, n_out, out in zip([channels[-1], *channels[:0:-1]], channels[::-1], sizes[-2::-1]):
-        decoder += [ConvTranspose2d(n_in, n_out, kernel, output_size=out, **halving), activation]
+        decoder.append(ConvTranspose2d(n_in, n_out, kernel, output_size=out, **halving))
     last = Conv2d(channels[0], 1, 3, padding=1, **init)
     if start is not None:
         last.bias.data[...] = logit_of(np.mean(start))
