@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from itertools import product
 from typing import NamedTuple
@@ -11,19 +11,23 @@ from typing import NamedTuple
 import numpy as np
 from numpy import ndarray
 
-from minigrad.kernels.windows import Form, Pair, Phase, around_x
+from minigrad.kernels.windows import Form, Phase, Window, around_x
 
 FEW = 8  # channels, below which sums run along the rows of planes instead
 
 
 class Move(NamedTuple):
-    """Where the products of a phase's tap go: from these outputs, to these inputs."""
+    """Where the products of a phase's taps go: from these outputs, to these inputs.
+
+    Taps of one row that meet neighbouring columns go together: sums then run along all of them.
+    """
 
     phase: int
-    tap: Pair
+    row: int
+    columns: slice  # of taps
     outputs: tuple[slice, slice, slice]
     inputs: tuple[slice, slice, slice]
-    first: bool  # all inputs of this residue, and nothing was there: to be copied, not added
+    first: bool  # nothing was there, and every input of these residues gets it: copied, not added
 
 
 @lru_cache(1024)
@@ -32,22 +36,38 @@ def sums(side: Callable[[Form], tuple[Phase, ...]], form: Form) -> tuple[list[Mo
 
     Those that come first stand first.
     """
-    phases, size = side(form), form.y_size if side is around_x else form.x_size
+    phases, (height, width) = side(form), form.y_size if side is around_x else form.x_size
     moves, covered = [], set()
     for k, (rows, columns, *_) in enumerate(phases):
-        for a, b in product(range(rows.taps), range(columns.taps)):
-            (i, u), (j, v) = rows.overlap(a, size[0]), columns.overlap(b, size[1])
+        for a, taps in product(range(rows.taps), _neighbours(columns, width)):
+            (i, u), (j, v) = rows.overlap(a, height), columns.overlap(taps.start, width)
             if i.start == i.stop or j.start == j.stop:
                 continue
-            residue = u.start % rows.stride, v.start % columns.stride
-            first = residue not in covered and all(
-                met.stop - met.start >= n - r for met, n, r in zip((u, v), size, residue))
+            together = taps.stop - taps.start
+            residues = {(u.start % rows.stride, (v.start + t) % columns.stride)
+                        for t in range(together)}
+            first = not covered & residues and all(
+                met.start < window.stride and met.stop >= n
+                for met, window, n in ((u, rows, height), (v, columns, width)))
             if first:
-                covered.add(residue)
-            moves.append(Move(k, (a, b), (slice(None), i, j), (slice(None), u, v), first))
+                covered |= residues
+            if together > 1:
+                v = slice(v.start, v.stop)
+            moves.append(Move(k, a, taps, (slice(None), i, j), (slice(None), u, v), first))
     moves.sort(key=lambda move: not move.first)
-    residues = math.prod(min(w.stride, n) for w, n in zip(phases[0][:2], size))
-    return moves, len(covered) == residues
+    number = math.prod(min(w.stride, n) for w, n in zip(phases[0][:2], (height, width)))
+    return moves, len(covered) == number
+
+
+def _neighbours(window: Window, size: int) -> Iterator[slice]:
+    """The taps, those together whose inputs fill the stride without a gap."""
+    tap = 0
+    while tap < window.taps:
+        stop = tap + window.stride
+        together = (window.step == 1 and stop <= window.taps and size % window.stride == 0
+                    and (window.start + tap) % window.stride == 0)
+        yield slice(tap, stop if together else tap + 1)
+        tap = stop if together else tap + 1
 
 
 class Products:
@@ -72,7 +92,8 @@ class Products:
                 memory = np.empty((*outputs, groups, *taps, channels), like.dtype)
                 self.of_phase.append(memory.reshape(shape[2], *shape[:2]).transpose(1, 2, 0))
                 views.append(memory.transpose(4, 5, 0, 1, 2, 3, 6))
-        self.moves = [(m.inputs, views[m.phase][m.tap][m.outputs], m.first) for m in moves]
+        self.moves = [(m.inputs, np.moveaxis(views[m.phase][m.row, m.columns], 0, 3)[m.outputs],
+                       m.first) for m in moves]  # (n, i, j, taps, groups, channels)
         self.planes = np.empty((groups, channels, n, *size), like.dtype).transpose(
             2, 3, 4, 0, 1) if planes else None
 
@@ -82,9 +103,10 @@ class Products:
         if not complete:
             total[...] = 0
         for place, products, first in self.moves:
+            inputs = total[place].reshape(products.shape)  # a view: only columns are parted
             if first:
-                np.copyto(total[place], products)
+                np.copyto(inputs, products)
             else:
-                np.add(total[place], products, out=total[place])
+                np.add(inputs, products, out=inputs)
         if self.planes is not None:
             np.copyto(out, total)
