@@ -47,7 +47,7 @@ def elu(x: Any, alpha: float = 1.0) -> Any:
 def sigmoid(x: Any) -> Any:
     """1/(1 + e⁻ˣ), to full relative precision on both sides."""
     e = np.exp(-np.abs(x))
-    return np.where(x < 0, e, 1) / (1 + e)
+    return np.maximum(e, x >= 0) / (1 + e)  # 1, or e for x < 0
 
 
 @with_vjp(lambda g, y, x: g * sigmoid(x))

@@ -100,6 +100,24 @@ def test_everything_is_written_and_consistent(run, digits, example):
     assert vae.evaluate(model, test)["elbo"] == metrics["test_elbo"]
 
 
+def test_the_convolutional_model_writes_the_same_and_has_defaults_of_its_own(run, example):
+    code, out, metrics, _ = run("--model", "conv", "--nll-images", "50")
+    assert code == 0 and {p.name for p in out.iterdir()} >= PICTURES
+    assert metrics["model"] == "conv" and metrics["test_nll_images"] == 50
+    model = vae.conv_vae(hidden=24, n_z=64, rng=np.random.default_rng(9))
+    assert metrics["parameters"] == sum(p.size for p in mg.nn.parameters(model))
+    mg.nn.load(out / "parameters.npz", model)
+    assert -784 * np.log(2) < metrics["test_elbo"] < -50
+    assert metrics["options"]["latent"] == 64 and metrics["options"]["epochs"] == 2
+    assert example.parse([]).latent == 20 and example.parse(["--model", "conv"]).batch_size == 128
+
+
+def test_the_convolutional_model_has_one_dense_layer(example, capsys):
+    with pytest.raises(SystemExit):
+        example.parse(["--model", "conv", "--hidden", "100", "50"])
+    assert "give --hidden one number" in capsys.readouterr().err
+
+
 def test_the_same_seed_gives_the_same_numbers(run):
     def numbers(*arguments):
         _, out, metrics, _ = run("--no-plots", *arguments, out=str(len(arguments)) + arguments[-1])

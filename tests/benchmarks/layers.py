@@ -110,6 +110,8 @@ def draw_growth(path: Path, found: dict[str, tuple[list[int], list[float]]]) -> 
         axes.loglog(sizes, times, "o-", ms=4, label="measured")
         axes.loglog(sizes, times[-1] * np.array(sizes) / sizes[-1], "k--", lw=1, label="∝ n")
         axes.set(xlabel=name, ylabel="ms, forward and backward" if name == "images" else None)
+        axes.set_xticks(sizes, [f"{n:,}" for n in sizes], fontsize=8)
+        axes.xaxis.minorticks_off()
         axes.grid(alpha=0.3, which="both")
         axes.legend(fontsize=8)
     figure.suptitle("3x3 convolution; 16 images of 28x28x32 where not varied (4 for the pixels)",
