@@ -82,6 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = parse(arguments)
     if args.quick:
         args.epochs, args.nll_samples = min(args.epochs, 2), min(args.nll_samples, 32)
+        args.nll_images = min(args.nll_images, 500)
     try:
         writable(args.out)
         protocol = load(args)
