@@ -195,8 +195,9 @@ class Call(NamedTuple):
         x, w = (a if isinstance(a, Tensor) else np.asarray(a) for a in (x, w))
         wanted = "images (N, H, W, C)" if self.axes == 2 else "sequences (N, L, C)"
         if x.ndim != self.axes + 2 or w.ndim != self.axes + 2:
+            hint = "; for one channel give x[..., None]" if x.ndim == self.axes + 1 else ""
             raise ValueError(f"{self.name} takes {wanted} and a kernel of {self.axes + 2} axes, "
-                             f"these have shapes {x.shape} and {w.shape}")
+                             f"these have shapes {x.shape} and {w.shape}{hint}")
         if 0 in w.shape:
             raise ValueError(f"{self.name}: a kernel of shape {w.shape} has no elements")
         if self.axes == 1:

@@ -374,7 +374,7 @@ conv, back = mg.conv2d, mg.conv_transpose2d
     (lambda: back(Y, W, padding=2), ["output of (-1, 0) pixels", "is empty", "(2, 1, 2, 8)"]),
     (lambda: conv(X, W, padding="full"), ["padding='full'", '"same" or "valid"']),
     (lambda: conv(X, W, stride=-1), ["stride=-1", "1 or more", "a pair"]),
-    (lambda: conv(X[0], W), ["(N, H, W, C)", "(5, 6, 4)", "(3, 3, 4, 8)"]),
+    (lambda: conv(X[0], W), ["(N, H, W, C)", "(5, 6, 4)", "(3, 3, 4, 8)", "x[..., None]"]),
     (lambda: mg.conv1d(X, W[0]), ["conv1d takes", "(N, L, C)", "(2, 5, 6, 4)", "(3, 4, 8)"]),
     (lambda: conv(X, ones(0, 3, 4, 8)), ["(0, 3, 4, 8)", "no elements"]),
     (lambda: conv(X, W, bias=ones(1, 8)), ["conv2d", "(1, 8) for 8 output", "must be (8,)"]),

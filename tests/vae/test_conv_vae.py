@@ -12,6 +12,7 @@ import pytest
 
 import minigrad as mg
 import vae
+from minigrad.kernels import blocks, convolution
 
 STORED = Path(__file__).with_name("conv_vae_by_torch.npz")
 SMALL = {"size": (8, 12), "channels": (3, 4), "hidden": 5, "n_z": 2}
@@ -130,6 +131,26 @@ def test_the_start_is_the_logit_of_the_mean_brightness():
     model = vae.conv_vae(start=mean, rng=rng())
     bias = mg.nn.parameters(model)[-1].data
     np.testing.assert_allclose(bias, np.log(0.2 / 0.8), rtol=1e-6)
+
+
+def test_training_gives_the_same_bits_on_any_number_of_threads(monkeypatch):
+    monkeypatch.setattr(blocks, "LONG", 10)  # so that nothing here is too little for threads
+    monkeypatch.setattr(convolution, "WORTH", 0)
+    x = (rng().random((20, 784)) < 0.3).astype(np.float32)
+
+    def trained(threads):
+        monkeypatch.setenv("MINIGRAD_NUM_THREADS", str(threads))
+        model, noise = vae.conv_vae(channels=(8, 12), rng=rng()), rng()
+        optimizer = mg.optim.Adam(mg.nn.parameters(model), lr=1e-3)
+        for _ in range(3):
+            (-np.mean(vae.elbo(model, x, rng=noise).value)).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        return [p.data for p in mg.nn.parameters(model)]
+
+    one, *others = (trained(threads) for threads in (1, 2, 3))
+    for other in others:
+        assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
 
 
 def test_the_gradient_of_the_bound_is_right_through_every_layer():
