@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy import ndarray
 
 from minigrad.functions import column_sums, if_positive
 from minigrad.kernels import convolution as kernels
@@ -33,15 +34,32 @@ correlation = Primitive(
     lambda g, y, x, w, bias, form: weight_gradient(x, g, linear(form)),
     lambda g, y, x, w, bias, form: column_sums(g), name="conv2d")
 transposed = Primitive(
-    kernels.spread,
-    lambda g, x, y, w, bias, form: correlation(g, w, None, linear(form)),
-    lambda g, x, y, w, bias, form: weight_gradient(g, y, linear(form)),
-    lambda g, x, y, w, bias, form: column_sums(g), name="conv_transpose2d")
+    lambda y, w, bias, form, found=None: kernels.spread(y, w, bias, form),
+    lambda g, x, y, w, bias, form, found=None: _back_to_input(g, y, w, linear(form), found),
+    lambda g, x, y, w, bias, form, found=None: _back_to_kernel(g, y, linear(form), found),
+    lambda g, x, y, w, bias, form, found=None: column_sums(g), name="conv_transpose2d")
 weight_gradient = Primitive(
     kernels.weigh,
     lambda g, w, x, y, form: transposed(y, g, None, form),
     lambda g, w, x, y, form: correlation(x, g, None, form), name="conv2d_weight_gradient")
 
+
+
+def _back_to_input(g: Any, y: Any, w: Any, form: Form, found: dict | None) -> Any:
+    """In first-order backprop the gradient of the kernel, too: it needs the same windows of g."""
+    if found is None or not all(type(a) is ndarray for a in (g, y, w)):
+        return correlation(g, w, None, form)
+    gradient, kernel = kernels.correlate_and_weigh(g, w, y, form)
+    found.update(of=g, kernel=kernel)
+    return gradient
+
+
+def _back_to_kernel(g: Any, y: Any, form: Form, found: dict | None) -> Any:
+    if found and found["of"] is g:
+        kernel = found["kernel"]
+        found.clear()
+        return kernel
+    return weight_gradient(g, y, form)
 
 
 def linear(form: Form) -> Form:
@@ -152,7 +170,8 @@ def _transpose(call: Call, x: Any, w: Any, stride: Any, padding: Any, output_pad
                 f"stride {call.shown(stride)}, padding {padding!r}, "
                 f"dilation {call.shown(dilation)}, output_padding {call.shown(extra)}")
     form = Form(out, size, kernel, stride, before, dilation, groups, rectify)
-    y = transposed(x, w, bias, form)
+    found = {} if isinstance(x, Tensor) and isinstance(w, Tensor) else None
+    y = transposed(x, w, bias, form, found)
     return call.result(rectified(y) if rectify else y)
 
 

@@ -76,16 +76,26 @@ def spread(y: ndarray, w: ndarray, bias: ndarray | None, form: Form) -> ndarray:
 def weigh(x: ndarray, y: ndarray, form: Form) -> ndarray:
     """w[a, b, c, o] = Σ x[n, i·s + a·d - p, …, c] · y[n, i, j, o]."""
     x, y = _alike(x, y)
+    if x.shape[3] <= y.shape[3]:
+        [(_, product)] = _products(x, y, around_y, form)
+        return _as_kernel(product, form)
     g, c, o = form.groups, x.shape[3] // form.groups, y.shape[3] // form.groups
     w = np.zeros((*form.kernel, c, g, o), x.dtype)
-    if x.shape[3] <= y.shape[3]:
-        for phase, product in _products(x, y, around_y, form):
-            w[phase.kernel] = np.moveaxis(product.reshape(g, *w[phase.kernel].shape[:3], o), 0, 3)
-    else:
-        for phase, product in _products(y, x, around_x, form):
-            part = w[phase.kernel]
-            part[...] = product.reshape(g, *part.shape[:2], o, c).transpose(1, 2, 4, 0, 3)
+    for phase, product in _products(y, x, around_x, form):
+        part = w[phase.kernel]
+        part[...] = product.reshape(g, *part.shape[:2], o, c).transpose(1, 2, 4, 0, 3)
     return w.reshape(*w.shape[:3], g * o)
+
+
+def correlate_and_weigh(x: ndarray, w: ndarray, y: ndarray, form: Form) -> tuple[ndarray, ndarray]:
+    """`correlate(x, w)` and `weigh(x, y)`, for both of which the windows of x are gathered once."""
+    (x, w), y = _alike(x, w), np.ascontiguousarray(y, x.dtype)
+    if x.shape[3] > y.shape[3] or scatters(x.shape[3], y.shape[3], 1, 0):
+        return correlate(x, w, None, form), weigh(x, y, form)
+    z = np.empty(y.shape, x.dtype)
+    matrix = _matrices_of_x(w, form)(around_y(form)[0])
+    [(_, product)] = _products(x, y, around_y, form, also=(matrix, z))
+    return z, _as_kernel(product, form)
 
 
 def scatters(source: int, target: int, phases: int, products: int) -> bool:
@@ -123,6 +133,13 @@ def _matrices_of_y(w: ndarray, form: Form) -> Callable[[Phase], ndarray]:
         form.groups, -1, w.shape[2])
 
 
+def _as_kernel(product: ndarray, form: Form) -> ndarray:
+    """(groups, taps·C, O) as (a, b, C, groups·O)."""
+    g, o = form.groups, product.shape[2]
+    return np.moveaxis(product.reshape(g, *form.kernel, -1, o), 0, 3).reshape(
+        *form.kernel, product.shape[1] // math.prod(form.kernel), g * o)
+
+
 # -- multiplying, adding up -----------------------------------------------------------------------
 def _gather(source: ndarray, target: ndarray, side: Callable, form: Form,
             matrices: Callable[[Phase], ndarray], bias: ndarray | None) -> None:
@@ -157,9 +174,12 @@ def _gather(source: ndarray, target: ndarray, side: Callable, form: Form,
     _run(pieces, target.size * max(f.shape[1] for f in factors))
 
 
-def _products(source: ndarray, other: ndarray, side: Callable,
-              form: Form) -> list[tuple[Phase, ndarray]]:
-    """Σ gathered elements of sourceᵀ · other, (groups, taps·channels, channels) of each phase."""
+def _products(source: ndarray, other: ndarray, side: Callable, form: Form,
+              also: tuple[ndarray, ndarray] | None = None) -> list[tuple[Phase, ndarray]]:
+    """Σ gathered elements of sourceᵀ · other, (groups, taps·channels, channels) of each phase.
+
+    also: a matrix that they are multiplied by, and where the result goes.
+    """
     gathering = Gathering(source, side, form)
     phases, blocks, groups = gathering.phases, gathering.blocks, form.groups
     number = min(SUMS, len(blocks))
@@ -167,20 +187,24 @@ def _products(source: ndarray, other: ndarray, side: Callable,
               other.shape[3] // groups) for p in phases]
     sums_of = [[np.zeros(size, source.dtype) for size in sizes] for _ in range(max(1, number))]
 
-    def add(totals: list[ndarray], others: list[ndarray], scratch: Scratch) -> None:
+    def add(totals: list[ndarray], others: list[ndarray], result: ndarray | None,
+            scratch: Scratch) -> None:
         if scratch.kept is None:
             scratch.kept = [np.empty_like(total) for total in totals]
         for total, product, gathered, o in zip(totals, scratch.kept, scratch.columns, others):
             o = np.ascontiguousarray(o)
             np.matmul(gathered.swapaxes(1, 2), by_group(o, groups), out=product)
             total += product
+        if result is not None:
+            np.matmul(scratch.columns[0], also[0], out=by_group(result, groups))
 
     def together(pieces: list[Callable[[], None]]) -> None:
         for piece in pieces:
             piece()
 
-    shares = [[gathering.piece(n, part, partial(add, totals,
-                                                [other[p.outputs][n, i] for p in phases]))
+    shares = [[gathering.piece(n, part, partial(
+                   add, totals, [other[p.outputs][n, i] for p in phases],
+                   None if also is None else also[1][n, i]))
                for n, i, part in blocks[len(blocks) * k // number:len(blocks) * (k + 1) // number]]
               for k, totals in enumerate(sums_of[:number])]
     _run([partial(together, share) for share in shares], other.size * max(s[1] for s in sizes))

@@ -15,7 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes
 
-from minigrad.kernels import blocks, threads
+import minigrad as mg
+from minigrad.kernels import blocks, convolution, threads
+from minigrad.kernels.windows import Form
 
 ROOT = Path(__file__).parents[2]
 drawn = settings(max_examples=80, deadline=None, derandomize=True, database=None)
@@ -204,6 +206,36 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="os.fork")
 def test_a_forked_child_has_threads_of_its_own():
     assert python(FORK) == "0"
+
+
+# -- one gathering for two contractions -----------------------------------------------------------
+@pytest.mark.parametrize("channels", [(2, 6), (6, 6), (6, 2), (12, 2)])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_gathering_once_gives_what_gathering_twice_gives(channels, groups):
+    c, o = channels
+    form = Form((7, 6), (4, 3), (3, 3), (2, 2), (1, 1), groups=groups)
+    draw = np.random.default_rng(0).standard_normal
+    x, w, y = draw((5, 7, 6, c)), draw((3, 3, c // groups, o)), draw((5, 4, 3, o))
+    z, kernel = convolution.correlate_and_weigh(x, w, y, form)
+    np.testing.assert_allclose(z, convolution.correlate(x, w, None, form), rtol=1e-12)
+    np.testing.assert_allclose(kernel, convolution.weigh(x, y, form), rtol=1e-12)
+
+
+@pytest.mark.parametrize("retain", [True, False])
+def test_the_gradients_of_a_transposed_convolution_are_those_of_each_argument_alone(retain):
+    draw = np.random.default_rng(0).standard_normal
+    y, w = draw((2, 4, 3, 5)), draw((3, 3, 4, 5))
+    seed = draw(mg.conv_transpose2d(y, w, 2, 1).shape)
+    both = mg.Tensor(y), mg.Tensor(w)
+    out = mg.conv_transpose2d(*both, 2, 1)
+    out.backward(seed, retain=retain)
+    if retain:
+        out.backward(seed)
+    alone = [mg.vjp(f, a)[1](seed)[0] for f, a in (
+        (lambda y: mg.conv_transpose2d(y, w, 2, 1), y),
+        (lambda w: mg.conv_transpose2d(y, w, 2, 1), w))]
+    for t, expected in zip(both, alone):
+        np.testing.assert_allclose(t.grad, (1 + retain) * expected, rtol=1e-12)
 
 
 # -- the settings of the process ------------------------------------------------------------------
