@@ -10,10 +10,10 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import numpy as np
+from options import check_writable, natural, positive, rate
 
 import minigrad as mg
 import vae
@@ -24,34 +24,23 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
                                 formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     p.add_argument("--data", help="folder of the IDX files; otherwise $MINIGRAD_DATA, the cache, "
                                   "a download, or without network the embedded digits")
-    p.add_argument("--epochs", type=whole, default=6)
-    p.add_argument("--batch-size", type=whole, default=100)
+    p.add_argument("--epochs", type=positive, default=6)
+    p.add_argument("--batch-size", type=positive, default=100)
     p.add_argument("--lr", type=rate, default=2e-3, help="at the start; it falls to 0 as a cosine")
-    p.add_argument("--seed", type=partial(whole, least=0), default=0)
+    p.add_argument("--seed", type=natural, default=0)
     p.add_argument("--out", type=Path, help="file for the parameters, such as cnn.npz")
     p.add_argument("--quick", action="store_true", help="a few seconds, on part of the data")
     return p.parse_args(arguments)
-
-
-def whole(text: str, least: int = 1) -> int:
-    if not text.isdecimal() or int(text) < least:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of {least} or more")
-    return int(text)
-
-
-def rate(text: str) -> float:
-    if not 0 <= float(text) < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no learning rate: 0 or more, and finite")
-    return float(text)
 
 
 def main(arguments: list[str] | None = None) -> int:
     args = parse(arguments)
     try:
         data = vae.data.load(args.data)
-        if args.out:  # what can't be written is found before training, not after
-            args.out.parent.mkdir(parents=True, exist_ok=True)
-            args.out.open("ab").close()
+        if args.out:
+            check_writable(args.out.parent)
+            if args.out.is_dir():
+                raise IsADirectoryError(f"--out {args.out} is a folder: name a file in it")
     except (ValueError, OSError) as error:
         print(f"cnn.py: {error}", file=sys.stderr)
         return 2

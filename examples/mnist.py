@@ -8,12 +8,12 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import os
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
+from options import check_writable, natural, positive, rate
 
 import minigrad as mg
 import vae
@@ -60,31 +60,13 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 1 or more")
-    return int(text)
-
-
-def natural(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 0 or more")
-    return int(text)
-
-
-def rate(text: str) -> float:
-    if not 0 <= float(text) < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no learning rate: 0 or more, and finite")
-    return float(text)
-
-
 def main(arguments: list[str] | None = None) -> int:
     args = parse(arguments)
     if args.quick:
         args.epochs, args.nll_samples = min(args.epochs, 2), min(args.nll_samples, 32)
         args.nll_images = min(args.nll_images, 500)
     try:
-        writable(args.out)
+        check_writable(args.out)
         protocol = load(args)
     except (ValueError, OSError) as error:
         print(f"mnist.py: {error}", file=sys.stderr)
@@ -92,7 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     data, rng = protocol.data, np.random.default_rng(args.seed)
     train, test = flat(data.train), protocol.evaluation(flat(data.test))
-    model = build(args, train, rng)
+    model = build(args, data.train.shape[1:3], train, rng)
     optimizer = mg.optim.Adam(mg.nn.parameters(model), lr=args.lr)
     n_parameters = sum(p.size for p in mg.nn.parameters(model))
     print(f"{data.name}: {len(train)} training and {len(test)} test images, {protocol.name}; "
@@ -116,17 +98,6 @@ def main(arguments: list[str] | None = None) -> int:
     return 130 if history.interrupted else 0
 
 
-def writable(out: Path) -> None:
-    """Found before training, not after."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        probe = out / f".probe-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise OSError(f"--out {out} can't be written: {error.strerror}") from error
-
-
 def load(args: argparse.Namespace) -> vae.data.Binarization:
     data = vae.data.load(args.data)
     if args.quick:
@@ -138,13 +109,14 @@ def flat(images: np.ndarray) -> np.ndarray:
     return images.reshape(len(images), -1)
 
 
-def build(args: argparse.Namespace, train: np.ndarray, rng: np.random.Generator) -> vae.VAE:
+def build(args: argparse.Namespace, size: tuple[int, int], train: np.ndarray,
+          rng: np.random.Generator) -> vae.VAE:
     options = {"rng": rng, "activation": {"tanh": np.tanh, "relu": mg.relu}[args.activation],
                "start": None if args.no_start else train.mean(axis=0)}
     if args.init == "pytorch":
         options |= {"weight": mg.nn.fan_in_uniform, "bias": mg.nn.fan_in_uniform}
     if args.model == "conv":
-        return vae.conv_vae((28, 28), hidden=args.hidden[0], n_z=args.latent, **options)
+        return vae.conv_vae(size, hidden=args.hidden[0], n_z=args.latent, **options)
     return vae.dense_vae(train.shape[1], args.hidden, args.latent, **options)
 
 
@@ -160,8 +132,7 @@ def report(args: argparse.Namespace, model: vae.VAE, protocol: vae.data.Binariza
             writer.writerows(rows)
     found = vae.evaluate(model, test)
     drawn = np.random.default_rng(0).permutation(len(test))[:args.nll_images]
-    nll = vae.log_likelihood(model, test[np.sort(drawn)], samples=args.nll_samples,
-                             block=1000 if args.model == "conv" else 20_000)  # of layers' outputs
+    nll = vae.log_likelihood(model, test[np.sort(drawn)], samples=args.nll_samples)
     seconds = float(np.mean([row["seconds"] for row in rows])) if rows else None
     metrics = {
         "dataset": data.name, "protocol": data.protocol, "binarize": args.binarize,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import json
 import os
 import subprocess
@@ -26,24 +25,7 @@ PICTURES_2D = {"manifold.png", "scatter.png"}
 SMALL = ["--epochs", "2", "--hidden", "24", "--batch-size", "50", "--nll-samples", "20"]
 
 
-@pytest.fixture(scope="module")
-def example():
-    spec = importlib.util.spec_from_file_location("example_mnist", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return vae.data.embedded(500, 200)
-
-
-@pytest.fixture(autouse=True)
-def isolated(monkeypatch, tmp_path):
-    """No network, and nothing of the user's."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.delenv("MINIGRAD_DATA", raising=False)
+pytestmark = pytest.mark.usefixtures("isolated")
 
 
 @pytest.fixture
@@ -110,6 +92,13 @@ def test_the_convolutional_model_writes_the_same_and_has_defaults_of_its_own(run
     assert -784 * np.log(2) < metrics["test_elbo"] < -50
     assert metrics["options"]["latent"] == 64 and metrics["options"]["epochs"] == 2
     assert example.parse([]).latent == 20 and example.parse(["--model", "conv"]).batch_size == 128
+
+
+def test_the_convolutional_model_takes_images_of_other_sizes(example, digits):
+    args = example.parse(["--model", "conv"])
+    train = example.flat(digits.train[:, :20, 3:])
+    model = example.build(args, (20, 25), train, np.random.default_rng(0))
+    assert model.reconstruct(train[:2]).shape == (2, 500)
 
 
 def test_the_convolutional_model_has_one_dense_layer(example, capsys):

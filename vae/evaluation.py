@@ -31,7 +31,7 @@ def evaluate(model: VAE, x: ndarray, *, seed: int = 0, batch_size: int = 500) ->
 
 
 def log_likelihood(model: VAE, x: ndarray, *, samples: int, seed: int = 0,
-                   block: int = 20_000) -> dict[str, Any]:
+                   block: int = 2_000) -> dict[str, Any]:
     """log p(x) by importance sampling with q(z|x), in nats a datum, and its standard error.
 
     log 1/K Σ p(x, z)/q(z|x) (Burda et al. 2016), a lower bound in expectation that grows with the

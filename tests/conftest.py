@@ -1,0 +1,37 @@
+"""What the tests of the examples share."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+import vae
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+sys.path.append(str(EXAMPLES))  # where a script finds its neighbours when it is run
+
+
+@pytest.fixture(scope="module")
+def example(request):
+    """The script that the test module names in SCRIPT, as a module."""
+    script = request.module.SCRIPT
+    spec = importlib.util.spec_from_file_location(f"example_{script.stem}", script)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return vae.data.embedded(500, 200)
+
+
+@pytest.fixture
+def isolated(monkeypatch, tmp_path):
+    """No network, and nothing of the user's."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("MINIGRAD_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
