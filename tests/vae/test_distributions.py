@@ -195,6 +195,13 @@ def test_derivatives_of_bernoulli(rng, event_ndim):
     mg.check_grads(lambda a: Bernoulli(a, event_ndim=event_ndim).entropy(), (logits,), order=2)
 
 
+def test_going_back_twice_gives_the_same_bits(coins):
+    logits, x = coins
+    log_prob, pullback = mg.vjp(lambda logits: Bernoulli(logits).log_prob(x), logits)
+    first, second = (pullback(np.ones_like(log_prob))[0] for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
 def test_log_std_is_exact_up_to_15_then_bends_with_a_slope():
     inside, beyond = np.array([-15.0, -3.0, 15.0]), np.array([-18.0, -15.5, 15.5, 25.0])
     np.testing.assert_array_equal(Normal.from_log_std(inside * 0, inside).log_std, inside)

@@ -97,7 +97,7 @@ def log_likelihood(logits: ndarray, x: ndarray, event_ndim: int,
 def _over_slope(g: Any, logits: Any, x: Any, found: dict | None) -> Any:
     """g·(x - sigmoid(logits)): with what was found on the way, or, where that is gone, anew."""
     if found and all(type(a) is ndarray for a in (g, logits, x)):
-        return np.multiply(g, found["slope"], out=found.pop("slope"))
+        return g * found["slope"]
     return g * (x - sigmoid(logits))
 
 
