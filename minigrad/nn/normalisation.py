@@ -28,11 +28,12 @@ class _Normalisation:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.gain.shape[0]})"
 
-    def _by_axes(self, x: Any, axes: tuple[int, ...]) -> Any:
-        """x, normalised over these axes."""
-        deviation = x - np.mean(x, axis=axes, keepdims=True)
+    def _by_axes(self, x: Any, axes: tuple[int, ...]) -> tuple[Any, Any, Any]:
+        """x, normalised over these axes; the mean and the variance that it had."""
+        mean = np.mean(x, axis=axes, keepdims=True)
+        deviation = x - mean
         variance = np.mean(np.square(deviation), axis=axes, keepdims=True)
-        return deviation / np.sqrt(variance + self.eps)
+        return deviation / np.sqrt(variance + self.eps), mean, variance
 
 
 class LayerNorm(_Normalisation):
@@ -43,7 +44,7 @@ class LayerNorm(_Normalisation):
 
     def __call__(self, x: Any) -> Any:
         self._check(x)
-        return self.gain * self._by_axes(x, (-1,)) + self.offset
+        return self.gain * self._by_axes(x, (-1,))[0] + self.offset
 
 
 class GroupNorm(_Normalisation):
@@ -67,7 +68,7 @@ class GroupNorm(_Normalisation):
         self._check(x)
         grouped = np.reshape(x, (*x.shape[:-1], self.groups, x.shape[-1] // self.groups))
         axes = (*range(1, x.ndim - 1), x.ndim)
-        return self.gain * np.reshape(self._by_axes(grouped, axes), x.shape) + self.offset
+        return self.gain * np.reshape(self._by_axes(grouped, axes)[0], x.shape) + self.offset
 
 
 class BatchNorm(_Normalisation):
@@ -93,12 +94,12 @@ class BatchNorm(_Normalisation):
             factor = self.gain / np.sqrt(self.running_var + self.eps)
             return (x - self.running_mean) * factor + self.offset
         axes = tuple(range(x.ndim - 1))
-        values = untraced(x)
-        n = values.size // values.shape[-1]
+        n = x.size // x.shape[-1]
         if n < 2:
             raise ValueError(f"BatchNorm in training needs two values of each channel at least; "
                              f"x {x.shape} has {n}")
-        for running, batch in ((self.running_mean, values.mean(axes)),
-                               (self.running_var, values.var(axes, ddof=1))):
-            running += self.momentum * (batch - running)
-        return self.gain * self._by_axes(x, axes) + self.offset
+        normalised, mean, variance = self._by_axes(x, axes)
+        for running, batch in ((self.running_mean, untraced(mean)),
+                               (self.running_var, untraced(variance) * (n / (n - 1)))):
+            running += self.momentum * (batch.reshape(running.shape) - running)
+        return self.gain * normalised + self.offset
