@@ -44,7 +44,6 @@ weight_gradient = Primitive(
     lambda g, w, x, y, form: correlation(x, g, None, form), name="conv2d_weight_gradient")
 
 
-
 def _back_to_input(g: Any, y: Any, w: Any, form: Form, found: dict | None) -> Any:
     """In first-order backprop the gradient of the kernel, too: it needs the same windows of g."""
     if found is None or not all(type(a) is ndarray for a in (g, y, w)):
@@ -125,7 +124,7 @@ def conv_transpose1d(x: Any, w: Any, stride: int = 1, padding: int | str = 0,
 
 def _convolve(call: Call, x: Any, w: Any, stride: Any, padding: Any, dilation: Any, groups: int,
               bias: Any, rectify: bool) -> Any:
-    x, w = call.arrays(x, w)
+    x, w, bias = call.arrays(x, w, bias)
     stride = call.pair("stride", stride, 1)
     dilation = call.pair("dilation", dilation, 1)
     call.check_channels(x, w, groups, w.shape[2] * groups, w.shape[3], bias)
@@ -146,7 +145,7 @@ def _convolve(call: Call, x: Any, w: Any, stride: Any, padding: Any, dilation: A
 
 def _transpose(call: Call, x: Any, w: Any, stride: Any, padding: Any, output_padding: Any,
                dilation: Any, groups: int, output_size: Any, bias: Any, rectify: bool) -> Any:
-    x, w = call.arrays(x, w)
+    x, w, bias = call.arrays(x, w, bias)
     stride = call.pair("stride", stride, 1)
     dilation = call.pair("dilation", dilation, 1)
     extra = call.pair("output_padding", output_padding, 0)
@@ -209,9 +208,10 @@ class Call(NamedTuple):
     name: str
     axes: int
 
-    def arrays(self, x: Any, w: Any) -> tuple[Any, Any]:
-        """Both, with four axes."""
-        x, w = (a if isinstance(a, Tensor) else np.asarray(a) for a in (x, w))
+    def arrays(self, x: Any, w: Any, bias: Any) -> tuple[Any, Any, Any]:
+        """As arrays or Tensors, x and w with four axes."""
+        x, w, bias = (a if a is None or isinstance(a, Tensor) else np.asarray(a)
+                      for a in (x, w, bias))
         wanted = "images (N, H, W, C)" if self.axes == 2 else "sequences (N, L, C)"
         if x.ndim != self.axes + 2 or w.ndim != self.axes + 2:
             hint = "; for one channel give x[..., None]" if x.ndim == self.axes + 1 else ""
@@ -221,7 +221,7 @@ class Call(NamedTuple):
             raise ValueError(f"{self.name}: a kernel of shape {w.shape} has no elements")
         if self.axes == 1:
             x, w = np.expand_dims(x, 1), np.expand_dims(w, 0)
-        return x, w
+        return x, w, bias
 
     def result(self, y: Any) -> Any:
         return y if self.axes == 2 else np.squeeze(y, 1)

@@ -19,8 +19,6 @@ from minigrad.rules.reductions import kept
 from minigrad.tensor import untraced
 
 if_positive = threaded(lambda g, y: g * (y > 0), cost=0.9, calls=3)
-
-
 positive_part = threaded(lambda x, out=None: np.maximum(x, 0, out=out), cost=0.6, into=True)
 
 

@@ -6,9 +6,7 @@ with stride s, dilation d, p zeros before x, and zeros wherever x is read outsid
 `correlate` is ∂T/∂y, a convolution; `spread` is ∂T/∂x, a transposed convolution; `weigh` is ∂T/∂w.
 
 Each becomes a product of matrices once the elements of one array that meet an element of another
-lie side by side.  There are two such sides: the elements of x around each of y, and the elements of
-y around each of x; with stride s the latter come in s² phases, each with a part of the kernel.  So
-a transposed convolution is s² small convolutions whose results are interleaved.
+lie side by side; `windows` says which those are.
 
 To gather everything at once would take k² times the memory of x.  So a few images (or a few rows of
 one) are gathered into a block that stays in the cache and multiplied at once, by one thread of the
@@ -51,7 +49,7 @@ def correlate(x: ndarray, w: ndarray, bias: ndarray | None, form: Form) -> ndarr
     """
     x, w = _alike(x, w)
     y = np.empty((len(x), *form.y_size, w.shape[3]), x.dtype)
-    if scatters(x.shape[3], y.shape[3], 1, 0):
+    if scatters(x.shape[3], y.shape[3]):
         _scatter(x, y, around_x, form, _matrices_of_y(w, form), bias)
     else:
         _gather(x, y, around_y, form, _matrices_of_x(w, form), bias)
@@ -90,7 +88,7 @@ def weigh(x: ndarray, y: ndarray, form: Form) -> ndarray:
 def correlate_and_weigh(x: ndarray, w: ndarray, y: ndarray, form: Form) -> tuple[ndarray, ndarray]:
     """`correlate(x, w)` and `weigh(x, y)`, for both of which the windows of x are gathered once."""
     (x, w), y = _alike(x, w), np.ascontiguousarray(y, x.dtype)
-    if x.shape[3] > y.shape[3] or scatters(x.shape[3], y.shape[3], 1, 0):
+    if x.shape[3] > y.shape[3] or scatters(x.shape[3], y.shape[3]):
         return correlate(x, w, None, form), weigh(x, y, form)
     z = np.empty(y.shape, x.dtype)
     matrix = _matrices_of_x(w, form)(around_y(form)[0])
@@ -98,7 +96,7 @@ def correlate_and_weigh(x: ndarray, w: ndarray, y: ndarray, form: Form) -> tuple
     return z, _as_kernel(product, form)
 
 
-def scatters(source: int, target: int, phases: int, products: int) -> bool:
+def scatters(source: int, target: int, phases: int = 1, products: int = 0) -> bool:
     """Whether to multiply first and then add up, rather than to gather and then multiply.
 
     Between arrays of `source` and `target` channels, with t taps: gathering copies t·source

@@ -94,24 +94,28 @@ class Conv1d(_Convolution):
                          stride=stride, padding=padding, dilation=dilation, groups=groups)
 
 
-class MaxPool2d:
+class _Pool2d:
+    """Abstract: the stride is the size unless given."""
+
+    function: Callable  # of the subclass
+
+    def __init__(self, size: Size, *, stride: Size | None = None, padding: Padding = 0):
+        self.size, self.stride, self.padding = size, stride, padding
+
+    def __call__(self, x: Any) -> Any:
+        return type(self).function(x, self.size, self.stride, self.padding)
+
+
+class MaxPool2d(_Pool2d):
     """`mg.max_pool2d`; the stride is the size unless given."""
 
-    def __init__(self, size: Size, *, stride: Size | None = None, padding: Padding = 0):
-        self.size, self.stride, self.padding = size, stride, padding
-
-    def __call__(self, x: Any) -> Any:
-        return pooling.max_pool2d(x, self.size, self.stride, self.padding)
+    function = pooling.max_pool2d
 
 
-class AvgPool2d:
+class AvgPool2d(_Pool2d):
     """`mg.avg_pool2d`; the stride is the size unless given."""
 
-    def __init__(self, size: Size, *, stride: Size | None = None, padding: Padding = 0):
-        self.size, self.stride, self.padding = size, stride, padding
-
-    def __call__(self, x: Any) -> Any:
-        return pooling.avg_pool2d(x, self.size, self.stride, self.padding)
+    function = pooling.avg_pool2d
 
 
 class Upsample2d:

@@ -44,7 +44,7 @@ def _named(found: Iterator[tuple[str, Array]]) -> dict[str, Array]:
     for name, array in found:
         if id(array) not in seen:
             if name in names:
-                raise ParameterError(f"two parameters have the same name, {name!r}: a key of a "
+                raise ParameterError(f"two parameters or buffers are named {name!r}: a key of a "
                                      "dictionary looks like a path, or like another key")
             names[name] = array
             seen.add(id(array))

@@ -250,7 +250,8 @@ def test_sequences_are_images_of_one_row(g):
                    padding=g.padding if isinstance(g.padding, str) else (0, g.padding[1]))
     options = {k: v if k == "groups" or isinstance(v, str) else v[1] for k, v in g.options.items()}
     x, w, bias, y = g.arrays()
-    np.testing.assert_array_equal(mg.conv1d(x[:, 0], w[0], bias=bias, **options),
+    listed = None if bias is None else list(bias)
+    np.testing.assert_array_equal(mg.conv1d(x[:, 0], w[0], bias=listed, **options),
                                   mg.conv2d(x, w, bias=bias, **g.options)[:, 0])
     sized = {name: size[1] for name, size in g.sized.items()}
     np.testing.assert_array_equal(mg.conv_transpose1d(y[:, 0], w[0], **sized, **options),

@@ -203,9 +203,33 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
 
+FORK_INSIDE = """
+import os, warnings
+from minigrad.kernels import blas
+warnings.simplefilter("ignore")
+get = blas._thread_setting()[0]
+before = get()
+with blas.one_thread():
+    child = os.fork()
+    if child == 0:
+        outside = get()
+        with blas.one_thread():
+            inside = get()
+        os._exit(0 if (outside, get()) == (before, before) and inside == min(before, 1) else 1)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+assert get() == before
+print(code)
+"""
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="os.fork")
 def test_a_forked_child_has_threads_of_its_own():
     assert python(FORK) == "0"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="os.fork")
+def test_a_child_forked_while_blas_has_one_thread_has_as_many_as_before():
+    assert python(FORK_INSIDE, OPENBLAS_NUM_THREADS="2") == "0"
 
 
 # -- one gathering for two contractions -----------------------------------------------------------
