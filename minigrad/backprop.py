@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
+from minigrad.cotangents import fitted, of_used, unshared
 from minigrad.tensor import PLAIN, Tensor, untraced
+from minigrad.watch import watching
 
 
 def pull(roots: Sequence[Tensor], seeds: Sequence[Any], *, keep: Iterable[Tensor] = (),
@@ -26,7 +28,9 @@ def pull(roots: Sequence[Tensor], seeds: Sequence[Any], *, keep: Iterable[Tensor
     keep, found = frozenset(keep), {}
     waiting: dict[Tensor, Any] = {}
     summed = set()  # Tensors whose cotangent is a sum made here: it may be added to in place
+    idle: set[Tensor] = set()  # Tensors of which something may have been left out, above them
     youngest: list[tuple[int, Tensor]] = []
+    watch = watching()
     for root, seed in zip(roots, seeds):
         if root in waiting:
             waiting[root] = waiting[root] + seed
@@ -43,15 +47,24 @@ def pull(roots: Sequence[Tensor], seeds: Sequence[Any], *, keep: Iterable[Tensor
         if values is None:
             raise RuntimeError(f"this graph was used up by an earlier backward() (at {rule}): call "
                                "backward(retain=True) the first time, or compute it anew")
+        if watch:
+            watch.reached(node, g)
         level, out, options = node.level, node.data, node.options
-        for vjp, parent, value in zip(rule.vjps, node.inputs, values):
+        left_out = rule.selects or node in idle
+        for k, (vjp, parent, value) in enumerate(zip(rule.vjps, node.inputs, values)):
             if type(parent) is not Tensor or parent.level != level or vjp is None:
                 continue
-            part = vjp(g, out, *values, **options) if options else vjp(g, out, *values)
+            if left_out:
+                idle.add(parent)
+                part = of_used(vjp, g, out, values, options, rule)
+            else:
+                part = vjp(g, out, *values, **options) if options else vjp(g, out, *values)
             if not hasattr(part, "shape"):
                 part = np.asarray(part)
+            if watch:
+                watch.pulled(node, k, g, part)
             if part.shape != value.shape or part.dtype is not value.dtype:
-                part = _fitted(part, value, rule)
+                part = fitted(part, value, rule)
             seen = waiting.get(parent)
             if seen is None:
                 waiting[parent] = part
@@ -64,7 +77,7 @@ def pull(roots: Sequence[Tensor], seeds: Sequence[Any], *, keep: Iterable[Tensor
                     summed.add(parent)
         if not retain:
             node.inputs = node.values = node.options = None
-    return _unshared(found, seeds)
+    return unshared(found, seeds)
 
 
 def backward(root: Tensor, seed: Any = None, *, keep: Iterable[Tensor] = (),
@@ -90,29 +103,3 @@ def backward(root: Tensor, seed: Any = None, *, keep: Iterable[Tensor] = (),
     seed = seed.astype(root.dtype, copy=False)
     for leaf, g in pull([root], [seed], keep=keep, retain=retain).items():
         leaf.grad = g if leaf.grad is None else np.asarray(leaf.grad + g)
-
-
-def _unshared(found: dict[Tensor, Any], seeds: Sequence[Any]) -> dict[Tensor, Any]:
-    """Arrays that are each in nobody else's hands: rules may pass `g` on as it is, or a view."""
-    taken = set(map(id, seeds))
-    for node, g in found.items():
-        if type(g) is not Tensor and (type(g) is not ndarray or g.base is not None
-                                      or id(g) in taken):
-            found[node] = g = np.array(g)
-        taken.add(id(g))
-    return found
-
-
-def _fitted(part: Any, value: Any, rule: Any) -> Any:
-    """Undo broadcasting (the adjoint of repeating is summing) and keep the argument's dtype."""
-    shape = value.shape
-    extra = len(part.shape) - len(shape)
-    stretched = tuple(i for i, n in enumerate(part.shape)
-                      if i < extra or (n != shape[i - extra] and shape[i - extra] == 1))
-    if stretched:
-        part = np.sum(part, axis=stretched, keepdims=True)
-        part = np.reshape(part, part.shape[extra:])
-    if part.shape != shape:
-        raise ValueError(f"the vjp of {rule} gave a cotangent of shape {part.shape} for an "
-                         f"argument of shape {shape}")
-    return part if part.dtype == value.dtype else part.astype(value.dtype)

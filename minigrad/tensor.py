@@ -29,6 +29,7 @@ from numpy import ndarray
 
 from minigrad.methods import Arraylike
 from minigrad.table import Every, NoRule, lookup, parameters_of
+from minigrad.watch import watching
 
 PLAIN = 0  # the level of Tensors that users make: older than every transform's
 tick = count(1).__next__  # numbers Tensors, and levels, by age
@@ -107,10 +108,14 @@ class Primitive:
     again: then it is handed Tensors, and the same line is recorded.
 
     Where a vjp is None the derivative is not defined; `vjps` may also be an `Every`.
+
+    elementwise: the result has one element for each of the arguments', broadcast.
+    selects: elements of the arguments may be left out of the result, as by `where`: then what was
+    computed only for those has a cotangent of 0, and keeps it, though its slope be infinite.
     """
 
     def __init__(self, forward: Callable, *vjps: Callable | None, name: str | None = None,
-                 elementwise: bool = False):
+                 elementwise: bool = False, selects: bool = False):
         if not vjps:
             raise TypeError("a primitive needs a vjp for each array argument: "
                             "primitive(forward, vjp_of_the_first, vjp_of_the_second, …)")
@@ -118,6 +123,7 @@ class Primitive:
         self.forward = forward
         self.name = name or forward.__name__
         self.elementwise = elementwise or isinstance(forward, np.ufunc)
+        self.selects = selects
         if isinstance(vjps[0], Every):
             self.vjps, self.arity, self.parameters = vjps[0], sys.maxsize, None
         else:
@@ -210,6 +216,8 @@ def _node(rule: Primitive, out: Any, level: int, args: tuple, values: list,
     t = _new(Tensor)  # not Tensor(out): this line is met at every operation
     t.data, t.grad, t.level, t.order = out, None, level, tick()
     t.rule, t.inputs, t.values, t.options = rule, args, values, options
+    if watch := watching():
+        watch.applied(t)
     return t
 
 

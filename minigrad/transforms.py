@@ -48,8 +48,8 @@ def jvp(f: Callable, args: tuple, tangents: tuple) -> tuple[Any, Any]:
     """`f(*args)` and its directional derivative J·tangents, the vjp of the vjp."""
     _same_shapes("jvp", args, tangents)
     out, pullback = vjp(f, *args)
-    zero = tree_map(lambda y: np.zeros(np.shape(y), np.result_type(_dtype(y), np.float32)), out)
-    _, push = vjp(pullback, zero)  # the pullback is linear: where it is transposed does not matter
+    somewhere = tree_map(lambda y: np.ones(np.shape(y), np.result_type(_dtype(y), np.float32)), out)
+    _, push = vjp(pullback, somewhere)  # linear as it is, it may be transposed anywhere
     return out, push(tangents)[0]
 
 

@@ -13,9 +13,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 # A module imports those in entries before its own, and its own subpackage.
-MINIGRAD = [["kernels"], ["table"], ["methods"], ["tensor"], ["define"], ["rules"], ["backprop"],
-            ["tree"], ["transforms"], ["functions"], ["convolution"], ["pooling"],
-            ["check"], ["nn"], ["optim"],
+MINIGRAD = [["kernels"], ["table"], ["methods"], ["watch"], ["tensor"], ["define"], ["rules"],
+            ["cotangents"], ["backprop"], ["tree"], ["transforms"], ["functions"],
+            ["convolution"], ["pooling"], ["differences"], ["check"], ["nn"], ["optim"],
             ["testing", "debug", "inspect"], [""]]
 VAE = [["data"], ["distributions"], ["networks"], ["models"], ["objectives"], ["training"],
        ["evaluation"], ["exact"], ["lab"], ["progress", "figures"], [""]]

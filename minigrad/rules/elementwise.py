@@ -80,20 +80,21 @@ rule(np.absolute, lambda g, y, x: g * np.sign(x))
 rule(np.fabs, lambda g, y, x: g * np.sign(x))
 for extreme in (np.maximum, np.fmax, np.minimum, np.fmin):
     rule(extreme,
-         lambda g, z, x, y: _if_chosen(g, z, x, y), lambda g, z, x, y: _if_chosen(g, z, y, x))
+         lambda g, z, x, y: _if_chosen(g, z, x, y), lambda g, z, x, y: _if_chosen(g, z, y, x),
+         selects=True)
 rule(np.where,
      None,
      lambda g, z, condition, x, y: np.where(condition, g, 0),
      lambda g, z, condition, x, y: np.where(condition, 0, g),
-     elementwise=True)
-rule(np.nan_to_num, lambda g, y, x: np.where(np.isfinite(x), g, 0), elementwise=True)
+     elementwise=True, selects=True)
+rule(np.nan_to_num, lambda g, y, x: np.where(np.isfinite(x), g, 0), elementwise=True, selects=True)
 
 clip_between = Primitive(
     np.clip,
     lambda g, y, x, low, high: np.where((x >= low) & (x <= high), g, 0),
     lambda g, y, x, low, high: np.where(x < low, g, 0),
     lambda g, y, x, low, high: np.where((x > high) & (x >= low), g, 0),
-    elementwise=True)
+    elementwise=True, selects=True)
 
 
 @composed(np.clip)

@@ -62,7 +62,7 @@ def _hits_once(index: Any) -> bool:
 
 
 gather = Primitive(lambda x, index: x[index], lambda g, y, x, index: scatter(g, index, x.shape),
-                   name="getitem")
+                   name="getitem", selects=True)
 scatter = Primitive(_scatter, lambda g, y, values, index, shape: gather(g, index), name="scatter")
 
 

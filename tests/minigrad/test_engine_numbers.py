@@ -142,3 +142,43 @@ def test_keep_wants_a_list_of_tensors():
     t = mg.Tensor(np.ones(2))
     with pytest.raises(TypeError, match=r"keep=\[t\]"):
         np.sum(t * 2).backward(keep=t)
+
+
+# -- what is left out has no gradient --------------------------------------------------------------
+LEFT_OUT = {  # function, the point, its gradient and the diagonal of its Hessian
+    "where and sqrt": (lambda x: np.where(x >= 0, x, np.sqrt(-x)), [4, -4], [1, -0.25],
+                       [0, -1 / 32]),
+    "where and log": (lambda x: np.where(x > 0, np.log(x), 0), [4, 0, -1], [0.25, 0, 0],
+                      [-1 / 16, 0, 0]),
+    "where and a quotient": (lambda x: np.where(x != 0, 1 / x, 0), [2, 0], [-0.25, 0], [0.25, 0]),
+    "where and a power": (lambda x: np.where(x > 0, x**-0.5, 1), [4, 0], [-1 / 16, 0],
+                          [3 / 128, 0]),
+    "where and overflow": (lambda x: np.where(x < 9, np.exp(x), 0), [0, 1e4], [1, 0], [1, 0]),
+    "where around a sum": (lambda x: np.where(x > 0, np.sum(np.log(x)) + x, 0), [-1, -2], [0, 0],
+                           [0, 0]),
+    "maximum": (lambda x: np.maximum(np.log(x), -9), [2, 0], [0.5, 0], [-0.25, 0]),
+    "clip": (lambda x: np.clip(np.log(x), -9, 9), [2, 0], [0.5, 0], [-0.25, 0]),
+    "selection": (lambda x: np.log(x)[x > 0], [2, 0], [0.5, 0], [-0.25, 0]),
+    "norm": (np.linalg.norm, [0, 0], [0, 0], [0, 0]),
+    "std": (np.std, [3, 3], [0, 0], [0, 0]),
+}
+
+
+@pytest.mark.parametrize("f, x, first, second", LEFT_OUT.values(), ids=LEFT_OUT)
+def test_what_is_left_out_of_the_result_has_no_gradient(f, x, first, second):
+    x = np.array(x, float)
+    with np.errstate(all="ignore"):  # NumPy's own warnings, of the values
+        np.testing.assert_allclose(mg.grad(lambda x: np.sum(f(x)))(x), first)
+        hessian = mg.hessian(lambda x: np.sum(f(x)))(x)
+        np.testing.assert_allclose(np.diag(hessian), second)
+        forward = mg.jvp(lambda x: np.sum(f(x)), (x,), (np.arange(1., len(x) + 1),))[1]
+    np.testing.assert_allclose(forward, first @ np.arange(1., len(x) + 1))
+
+
+def test_an_infinite_slope_that_is_asked_for_is_infinite():
+    with np.errstate(divide="ignore"):
+        for f in (np.sqrt, np.log):
+            assert mg.grad(f)(np.array(0.0)) == np.inf
+            assert mg.jvp(f, (np.array(0.0),), (np.array(1.0),))[1] == np.inf
+    nan = mg.grad(lambda x: np.sum(np.where(x > 0, x * np.array([np.nan, 1]), 0)))
+    np.testing.assert_array_equal(nan(np.ones(2)), [np.nan, 1])  # a NaN that is used is not hidden
