@@ -4,10 +4,15 @@
     mg.grad(lambda x: np.sum(np.sin(x) ** 2))(np.array([0.1, 0.2]))
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 from minigrad import nn, optim
 from minigrad import rules as rules
-from minigrad.check import check_grads
+from minigrad.check import GradientError, check_grads
 from minigrad.convolution import conv1d, conv2d, conv_transpose1d, conv_transpose2d
+from minigrad.debug import NumericalError, OverwrittenError, debug
 from minigrad.define import rule
 from minigrad.functions import (
     affine,
@@ -25,6 +30,7 @@ from minigrad.functions import (
     softplus,
     stop_gradient,
 )
+from minigrad.inspect import explain_zero, show
 from minigrad.kernels.process import tune
 from minigrad.pooling import avg_pool2d, max_pool2d, upsample2d
 from minigrad.rules.shaping import index_put
@@ -35,10 +41,19 @@ from minigrad.transforms import grad, hessian, hvp, jacobian, jvp, value_and_gra
 
 tune()
 
+
+def __getattr__(name: str) -> Any:
+    if name != "testing":
+        raise AttributeError(f"module 'minigrad' has no attribute {name!r}")
+    from importlib import import_module  # it needs Hypothesis, and nobody else does
+    return import_module("minigrad.testing")
+
+
 __all__ = [
-    "NoRule", "Tensor", "affine", "avg_pool2d", "check_grads", "conv1d", "conv2d",
-    "conv_transpose1d", "conv_transpose2d", "elu", "gelu", "grad", "hessian", "hvp", "index_put",
-    "jacobian", "jvp", "leaky_relu", "log_sigmoid", "log_softmax", "logsumexp", "max_pool2d", "nn",
-    "optim", "polygamma", "primitive", "relu", "rule", "sigmoid", "silu", "softmax", "softplus",
-    "stop_gradient", "upsample2d", "value_and_grad", "vjp",
+    "GradientError", "NoRule", "NumericalError", "OverwrittenError", "Tensor", "affine",
+    "avg_pool2d", "check_grads", "conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d",
+    "debug", "elu", "explain_zero", "gelu", "grad", "hessian", "hvp", "index_put", "jacobian",
+    "jvp", "leaky_relu", "log_sigmoid", "log_softmax", "logsumexp", "max_pool2d", "nn", "optim",
+    "polygamma", "primitive", "relu", "rule", "show", "sigmoid", "silu", "softmax", "softplus",
+    "stop_gradient", "testing", "upsample2d", "value_and_grad", "vjp",
 ]  # fmt: skip

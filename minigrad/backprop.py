@@ -40,6 +40,8 @@ def pull(roots: Sequence[Tensor], seeds: Sequence[Any], *, keep: Iterable[Tensor
     while youngest:
         node = heappop(youngest)[1]
         g, rule, values = waiting.pop(node), node.rule, node.values
+        if watch:
+            watch.reached(node, g)
         if rule is None or node in keep:
             found[node] = g
             if rule is None:
@@ -47,8 +49,6 @@ def pull(roots: Sequence[Tensor], seeds: Sequence[Any], *, keep: Iterable[Tensor
         if values is None:
             raise RuntimeError(f"this graph was used up by an earlier backward() (at {rule}): call "
                                "backward(retain=True) the first time, or compute it anew")
-        if watch:
-            watch.reached(node, g)
         level, out, options = node.level, node.data, node.options
         left_out = rule.selects or node in idle
         for k, (vjp, parent, value) in enumerate(zip(rule.vjps, node.inputs, values)):

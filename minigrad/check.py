@@ -1,85 +1,329 @@
-"""Is a derivative right?  Derivatives against finite differences, in random directions."""
+"""Is a derivative right?  Reverse and forward mode, against each other and finite differences."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from numpy import ndarray
 
+from minigrad import blame, conduct
+from minigrad.differences import EPS, STEPS, Slope, at_least_usual, by_complex_step, nearby, slope
+from minigrad.sketch import Sketch
 from minigrad.transforms import jvp, vjp
-from minigrad.tree import flatten, tree_map
+from minigrad.tree import flatten, paths, tree_map
+
+CLEAR = 1e-4  # relative error above which a finite difference can't tell right from wrong
 
 
 class GradientError(AssertionError):
-    """A derivative that disagrees with its finite difference; the text says by how much."""
+    """A derivative that disagrees with its finite difference; the text says where, by how much."""
 
 
-def check_grads(f: Callable, args: tuple, order: int = 2, *, rtol: float = 1e-6,
-                directions: int = 2, rng: np.random.Generator | None = None) -> None:
+class Undecided(GradientError):
+    """Neither right nor wrong: the finite difference is too inaccurate to tell."""
+
+
+@dataclass
+class Report:
+    """What `check_grads` compared, and what it came across; as text a line for each."""
+
+    name: str
+    order: int
+    entries: int = 0  # of directional derivatives that were compared
+    accuracy: float = 0.0  # a relative error larger than this would have been found in any of them
+    notes: list[str] = field(default_factory=list)
+
+    def note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def __str__(self) -> str:
+        return "\n".join([f"{self.name}: {self.entries} derivatives up to order {self.order} are "
+                          f"right to a relative {self.accuracy:.1e}", *self.notes])
+
+
+@dataclass
+class Options:
+    """Those of `check_grads`."""
+
+    order: int
+    full: bool
+    rtol: float
+    directions: int
+    method: str
+    rng: np.random.Generator
+
+
+def check_grads(f: Callable, args: tuple, order: int = 2, *, full: bool = False,
+                rtol: float = 1e-6, directions: int = 2, method: str = "auto",
+                keeps_dtype: bool = True, rng: np.random.Generator | None = None) -> Report:
     """Raise `GradientError` unless the derivatives of `f` at `args` are right, up to `order`.
 
-    For a random direction v of the arguments and a random cotangent w of the result, three numbers
-    must agree: ⟨vjp(w), v⟩, ⟨w, jvp(v)⟩ and ⟨w, D⟩, with D the central difference of f along v,
-    extrapolated by Richardson to an error of O(h⁴).  Random, because with w all ones a softmax
-    whose vjp is wrong by a factor of two passes.  Order 2 asks the same of the function vjp(w).
+    For each argument, along random directions v, forward mode jvp(v) must agree with the finite
+    difference D of f along v, entry by entry, and reverse mode ⟨vjp(w), v⟩ with ⟨w, D⟩ for a random
+    cotangent w.  Order 2 asks the same of the function vjp(w).  Also: f must answer the same twice,
+    and so must its pullback; neither may change what it is given; how an array lies in memory must
+    not matter; and no operation may turn float32 into float64, unless `keeps_dtype` is False.
 
-    f: arrays, or containers of them, to arrays.  args: a tuple; float32 is computed in float64.
-    rtol: allowed error relative to Σ|w·D|, never an absolute one: a derivative of 1e-8 counts.
+    f: arrays, or containers of them, to arrays.  args: a tuple.  Derivatives are in float64.
+    full: along every coordinate, for every entry of the result: the whole Jacobian.
+    rtol: allowed relative error of each entry, beside that of the finite difference, which is
+    estimated.  Nothing is absolute: a derivative of 1e-8 counts as one of 1 does.
+    method: "difference" (central, Richardson), "complex" (the complex step, for analytic functions
+    that take complex arrays), or "auto": the first, and the second where that is inaccurate.
+
+    At a kink the derivative must lie between those from the left and from the right, or among
+    those near by, and the report says so.  Where f jumps there is none to compare with.
+    Raises Undecided where no finite difference is good to 1e-4.
     """
+    if method not in ("auto", "difference", "complex"):
+        raise ValueError(f'check_grads(method={method!r}): "auto", "difference" or "complex"')
+    if not isinstance(args, tuple):
+        raise TypeError(f"check_grads(f, args): args is a tuple of arguments, such as (x,), and "
+                        f"not {type(args).__name__}")
     rng = np.random.default_rng(0) if rng is None else rng
-    name = getattr(f, "name", None) or getattr(f, "__name__", repr(f))
-    args = tree_map(lambda a: np.array(a, np.float64), tuple(args))
-    _check(f, args, order, 1, name, rtol, directions, rng)
+    report = Report(blame.name_of(f), order)
+    if any(np.asarray(a).dtype == np.float32 for a in flatten(args)[0]):
+        report.note("the arguments were float32, and were checked as float64")
+    exact = tree_map(lambda a: np.array(a, np.float64), args)
+    f = conduct.frozen(f)
+    if fault := conduct.fault_of(f, exact, rng):
+        raise GradientError(f"{report.name}: {fault}")
+    options = Options(order, full, rtol, directions, method, rng)
+    Derivative(f, exact, 1, report, options, blame.arguments(f, args)).check()
+    if keeps_dtype and (fault := conduct.widening(f, exact)):
+        raise GradientError(f"{report.name}: {fault}; convert constants to the dtype of the "
+                            "arguments, or pass keeps_dtype=False")
+    return report
 
 
-def _check(f: Callable, args: tuple, order: int, level: int, name: str, rtol: float,
-           directions: int, rng: np.random.Generator) -> None:
-    out, pullback = vjp(f, *args)
-    for _ in range(directions):
-        v = tree_map(lambda a: rng.standard_normal(a.shape) * _scale(a), args)
-        w = tree_map(lambda y: rng.standard_normal(np.shape(y)), out)
-        difference, rounding = _central_difference(f, args, v, out)
-        found = {
-            "vjp": _inner(pullback(w), v),
-            "jvp": _inner(w, jvp(f, args, v)[1]),
-        }
-        expected = _inner(w, difference)
-        size = sum(np.sum(np.abs(a * b)) for a, b in zip(flatten(w)[0], flatten(difference)[0]))
-        allowed = rtol * size + rounding * sum(np.sum(np.abs(a)) for a in flatten(w)[0])
-        for kind, value in found.items():
-            if not abs(value - expected) <= allowed:  # also where one of them is NaN
-                raise GradientError(
-                    f"derivative {level} of {name}, {kind} in a random direction: {value:.12g}, "
-                    f"finite difference: {expected:.12g}, off by {abs(value - expected):.3g} "
-                    f"where {allowed:.3g} is allowed; arguments of shapes "
-                    f"{[a.shape for a in flatten(args)[0]]}")
-    if order > 1:
-        w = tree_map(lambda y: rng.standard_normal(np.shape(y)), out)
-        _check(lambda *xs: vjp(f, *xs)[1](w), args, order - 1, level + 1, name, rtol, directions,
-               rng)
+class Derivative:
+    """One order of derivative: `f` is the function itself, or a gradient of it."""
+
+    def __init__(self, f: Callable, args: tuple, level: int, report: Report, options: Options,
+                 names: list[str], results: list[str] | None = None, magnitude: float = 0.0):
+        self.f, self.args, self.level, self.report, self.options = f, args, level, report, options
+        self.names = names  # of the arguments
+        self.leaves, self.build = flatten(args)
+        self.out, self.pullback = vjp(f, *args)
+        outs = [np.asarray(y) for y in flatten(self.out)[0]]
+        self.numbers = Sketch(outs, results or [f"result{path}" for path in paths(self.out)],
+                              options.rng, exact=options.full)
+        self.start = self.numbers.of(outs)
+        self.magnitude = magnitude  # the largest result of the function itself
+        self.seen: dict[tuple[int, str], ndarray] = {}
+        if not np.all(np.isfinite(self.start)):
+            what = f"derivative {level - 1}" if level > 1 else "the result"
+            raise Undecided(f"{report.name}: {what} at these arguments is infinite or no number, "
+                            "so that its derivative can't be compared: move the arguments")
+
+    def check(self) -> None:
+        """All arguments in all directions, then the next order."""
+        if self.options.full:
+            self.jacobian = self._jacobian()
+        kinks = [self._argument(k, leaf) for k, leaf in enumerate(self.leaves) if leaf.size]
+        if any(kinks) and len(kinks) > 1 and self.level == 1:
+            self._together()
+        self._write_notes()
+        if self.level < self.options.order:
+            w = self.cotangent(self.options.rng.standard_normal(self.start.size))
+            Derivative(lambda *xs: vjp(self.f, *xs)[1](w), self.args, self.level + 1, self.report,
+                       self.options, self.names, [f"∂/∂{name}" for name in self.names],
+                       self.magnitude).check()
+
+    def _together(self) -> None:
+        """All arguments moved alike: each alone leaves a tie between two of them."""
+        size = max(map(_size, self.leaves))
+
+        def moved(by: Any) -> Any:
+            return self.f(*self.build([leaf + size * by for leaf in self.leaves]))
+        Derivative(moved, (np.zeros(()),), self.level, self.report,
+                   replace(self.options, order=self.level),
+                   ["all arguments together"], self.numbers.names).check()
+
+    def _argument(self, k: int, leaf: ndarray) -> bool:
+        """All directions in one argument; whether there was a kink."""
+        directions, kinks = list(self._directions(leaf)), False
+        for v in directions:
+            try:
+                met = self._along(k, v)
+            except GradientError as error:  # a step for the large elements is none for the small
+                own = np.where(leaf == 0, _size(leaf), abs(leaf))
+                if not isinstance(error, Undecided) and np.max(own) < 1e4 * np.min(own):
+                    raise
+                met = self._along(k, self._random(leaf, own))
+            if met and not kinks:
+                kinks = True  # a bracket is wide: more directions, one with all signs alike
+                directions += [np.abs(v), *(self._random(leaf, _size(leaf)) for _ in range(4))]
+        return kinks
+
+    def _directions(self, leaf: ndarray) -> Iterator[ndarray]:
+        if not self.options.full:
+            for _ in range(self.options.directions):
+                yield self._random(leaf, _size(leaf))
+            return
+        for i in range(leaf.size):
+            v = np.zeros(leaf.shape)
+            v.flat[i] = _size(leaf)
+            yield v
+
+    def _random(self, leaf: ndarray, size: Any) -> ndarray:
+        return np.asarray(self.options.rng.standard_normal(leaf.shape) * size)
+
+    # -- one direction ----------------------------------------------------------------------------
+    def _along(self, k: int, v: ndarray) -> bool:
+        """Compare the derivatives by argument `k` along `v`; whether there was a kink."""
+        d = self.slope(k, v)
+        if (forward := self._forward(k, v)) is not None:
+            self._compare("forward mode", k, v, forward, d)
+        if self.options.full:
+            self._compare("reverse mode", k, v, self.jacobian[k] @ v.ravel(), d)
+        w = np.where(d.kink | d.jump, 0, self.options.rng.standard_normal(d.value.shape))
+        self._compare_reverse(k, v, w, d)
+        return bool(np.any(d.kink))
+
+    def slope(self, k: int, v: ndarray) -> Slope:
+        """The finite difference of all results, flat, along `v` in argument `k`."""
+        f, size = self._line(k, v), _size(self.leaves[k])
+        if self.options.method == "complex":
+            return by_complex_step(f)
+        steps = STEPS if size >= 1 else (*STEPS, STEPS[0] / size)
+        d = slope(f, self.options.rtol, steps, self.numbers.parts)
+        vague = ~d.kink & ~d.jump & (8 * d.error > CLEAR * np.abs(d.value))
+        if self.options.method == "auto" and np.any(vague):
+            d = _sharpened(d, vague, f)
+        return d
+
+    def _line(self, k: int, v: ndarray) -> Callable[[Any], ndarray]:
+        def at(t: Any) -> ndarray:
+            moved = list(self.leaves)
+            moved[k] = moved[k] + t * v
+            try:
+                results = flatten(self.f(*self.build(moved)))[0]
+            except (ValueError, ArithmeticError, np.linalg.LinAlgError):
+                if t == 0:
+                    raise
+                return np.full(self.start.shape, np.nan)  # outside of its domain
+            y = self.numbers.of(results)
+            if self.level == 1 and np.isfinite(top := np.max(np.abs(y), initial=0.0)):
+                self.magnitude = max(self.magnitude, top)
+            return y
+        return at
+
+    def _forward(self, k: int, v: ndarray) -> ndarray | None:
+        tangents = [np.zeros(a.shape) for a in self.leaves]
+        tangents[k] = v
+        try:
+            pushed = jvp(self.f, self.args, self.build(tangents))[1]
+        except TypeError as error:  # a rule that takes no Tensors
+            if self.level < self.options.order:
+                raise
+            self.report.note("forward mode was left out, since the rule can't be differentiated: "
+                             + str(error).splitlines()[0])
+            return None
+        return self.numbers.of(flatten(pushed)[0])
+
+    def _jacobian(self) -> list[ndarray]:
+        """Of each argument, (entries of the result, entries of the argument), in reverse mode."""
+        rows = [flatten(self.pullback(self.cotangent(row)))[0]
+                for row in np.eye(self.start.size)]
+        return [np.reshape([row[k].ravel() for row in rows], (len(rows), leaf.size))
+                for k, leaf in enumerate(self.leaves)]
+
+    def cotangent(self, flat: ndarray) -> Any:
+        """A cotangent of the result, from one of its numbers."""
+        return flatten(self.out)[1](self.numbers.cotangents(flat))
+
+    # -- verdicts ---------------------------------------------------------------------------------
+    def _compare(self, mode: str, k: int, v: ndarray, found: ndarray, d: Slope) -> None:
+        """Entry by entry of the result."""
+        rtol = self.options.rtol
+        scale, error = np.maximum(abs(d.value), abs(found)), 8 * d.error
+        allowed = rtol * scale + error
+        least = np.minimum(error, 1e-8 * self.magnitude) + 4 * EPS * np.abs(self.start)
+        nothing = (abs(found) <= least) & (abs(d.value) <= least)
+        d = d._replace(jump=d.jump & ~nothing)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            off = abs(found - d.value)
+            excess = off / allowed
+        right = (off <= allowed) | nothing
+        slack = rtol * scale + 8 * d.spread
+        inside = ((found >= np.minimum(d.left, d.right) - slack)
+                  & (found <= np.maximum(d.left, d.right) + slack))
+        if np.any(d.kink & ~inside):
+            low, high = nearby(self._shifted(k, v))
+            inside |= (found >= low - CLEAR * scale) & (found <= high + CLEAR * scale)
+        judged = ~d.kink & ~d.jump
+        clear = nothing | (allowed <= CLEAR * at_least_usual(scale, self.numbers.parts))
+        wrong = (judged & ~right & clear) | (d.kink & ~inside)
+        wrong |= ~np.isfinite(found) & np.isfinite(d.error)
+        if np.any(wrong):
+            worst = _largest(excess, wrong)
+            raise GradientError(blame.wrong(self, mode, k, v, worst, found, allowed, d))
+        if np.any(vague := judged & ~clear):
+            worst = _largest(allowed / np.where(scale > 0, scale, 1), vague)
+            raise Undecided(blame.vague(self, mode, k, worst, found, d))
+        self._see(k, d, nothing & judged & (scale > 0))
+        self.report.entries += int(np.sum(judged))
+        if np.any(sharp := judged & ~nothing):
+            self.report.accuracy = max(self.report.accuracy, np.max(allowed[sharp] / scale[sharp]))
+
+    def _compare_reverse(self, k: int, v: ndarray, w: ndarray, d: Slope) -> None:
+        """One number, for a random cotangent that passes over the entries at kinks and jumps."""
+        on = w != 0
+        terms = w[on] * d.value[on]
+        found = float(np.sum(flatten(self.pullback(self.cotangent(w)))[0][k] * v))
+        expected, error = float(np.sum(terms)), 8 * float(np.linalg.norm(w[on] * d.error[on]))
+        error += 4 * EPS * float(np.linalg.norm(w[on] * self.start[on]))
+        allowed = self.options.rtol * max(float(np.linalg.norm(terms)), abs(found)) + error
+        if not abs(found - expected) <= allowed:
+            raise GradientError(blame.wrong_sum(self, k, v, w, found, expected, allowed, d))
+
+    def _see(self, k: int, d: Slope, nothing: ndarray) -> None:
+        for which, what in ((d.kink, "at a kink, or closer to one than the step: between the "
+                                     "derivatives from the left and the right, or near by"),
+                            (d.jump, "at a jump, where there is nothing to compare with"),
+                            (nothing, "too small to be told from 0 beside the rounding of f")):
+            if np.any(which):
+                self.seen[k, what] = self.seen.get((k, what), False) | which
+
+    def _write_notes(self) -> None:
+        for (k, what), which in self.seen.items():
+            first = self.numbers.name(int(np.argmax(which)))
+            self.report.note(f"derivative {self.level} by {self.names[k]}: {int(np.sum(which))} of "
+                             f"{which.size} entries, the first {first}, {what}")
+
+    def _shifted(self, k: int, v: ndarray) -> Callable[[], Callable[[float], ndarray]]:
+        """The line along `v` through other points, a little off."""
+        leaf = self.leaves[k]
+
+        def draw() -> Callable[[float], ndarray]:
+            at = self._line(k, np.ones(leaf.shape))
+            shift = 1e-4 * self._random(leaf, _size(leaf))
+            return lambda t: at(shift + t * v)
+        return draw
 
 
-def _central_difference(f: Callable, args: tuple, v: tuple, out: Any,
-                        h: float = 1e-3) -> tuple[Any, float]:
-    """D f along v, and the rounding error that an element of it may carry."""
-    def at(step: float) -> list:
-        moved = tree_map(lambda a, d: a + step * d, args, v)
-        return [np.asarray(y, np.float64) for y in flatten(f(*moved))[0]]
-
-    values = {step: at(step) for step in (h, -h, h / 2, -h / 2)}
-    wide = [(a - b) / (2 * h) for a, b in zip(values[h], values[-h])]
-    near = [(a - b) / h for a, b in zip(values[h / 2], values[-h / 2])]
-    largest = max((np.max(np.abs(y), initial=0.0) for y in values[h]), default=0.0)
-    rounding = 8 * np.finfo(np.float64).eps * largest / h
-    return flatten(out)[1]([(4 * n - w) / 3 for n, w in zip(near, wide)]), rounding
+def _sharpened(d: Slope, vague: ndarray, f: Callable) -> Slope:
+    """The complex step in place of inaccurate differences, where the two agree."""
+    try:
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("error", np.exceptions.ComplexWarning)
+            c = by_complex_step(f)
+    except Exception:  # whatever a function does that is not made for complex numbers
+        return d
+    better = vague & (abs(c.value - d.value) <= 8 * d.error) & (c.error < d.error)
+    return Slope(*(np.where(better, new, old) for old, new in zip(d, c)))
 
 
-def _scale(a: np.ndarray) -> float:
-    """Directions are as large as the argument, but never larger than 1."""
-    size = np.sqrt(np.mean(a * a)) if a.size else 0.0
-    return min(size, 1.0) if size > 0 else 1.0
+def _size(leaf: ndarray) -> float:
+    """The typical magnitude of the elements; 1 where all are 0."""
+    return float(np.sqrt(np.mean(np.square(leaf)))) or 1.0
 
 
-def _inner(a: Any, b: Any) -> float:
-    return float(sum(np.sum(x * y) for x, y in zip(flatten(a)[0], flatten(b)[0], strict=True)))
+def _largest(x: ndarray, among: ndarray) -> int:
+    return int(np.argmax(np.where(among, np.nan_to_num(x, nan=np.inf), -1)))

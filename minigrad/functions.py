@@ -14,9 +14,10 @@ import numpy as np
 
 from minigrad.define import with_vjp
 from minigrad.kernels.blocks import threaded
+from minigrad.marks import mark
 from minigrad.rules.linalg import mT, product
 from minigrad.rules.reductions import kept
-from minigrad.tensor import untraced
+from minigrad.tensor import Tensor, untraced
 
 if_positive = threaded(lambda g, y: g * (y > 0), cost=0.9, calls=3)
 positive_part = threaded(lambda x, out=None: np.maximum(x, 0, out=out), cost=0.6, into=True)
@@ -28,19 +29,19 @@ def relu(x: Any) -> Any:
     return positive_part(x)
 
 
-@with_vjp(lambda g, y, x, slope=0.01: np.where(x > 0, g, slope * g))
+@with_vjp(lambda g, y, x, slope=0.01: np.where(x > 0, g, slope * g), elementwise=True)
 def leaky_relu(x: Any, slope: float = 0.01) -> Any:
     """x where it is positive, slope·x elsewhere."""
     return np.where(x > 0, x, slope * x)
 
 
-@with_vjp(lambda g, y, x, alpha=1.0: np.where(x > 0, g, g * (y + alpha)))
+@with_vjp(lambda g, y, x, alpha=1.0: np.where(x > 0, g, g * (y + alpha)), elementwise=True)
 def elu(x: Any, alpha: float = 1.0) -> Any:
     """x where it is positive, alpha·(eˣ - 1) elsewhere (Clevert et al. 2015)."""
     return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
 
 
-@with_vjp(lambda g, y, x: g * y * (1 - y))
+@with_vjp(lambda g, y, x: g * y * (1 - y), elementwise=True)
 @partial(threaded, cost=6, calls=6)
 def sigmoid(x: Any) -> Any:
     """1/(1 + e⁻ˣ), to full relative precision on both sides."""
@@ -48,13 +49,13 @@ def sigmoid(x: Any) -> Any:
     return np.maximum(e, x >= 0) / (1 + e)  # 1, or e for x < 0
 
 
-@with_vjp(lambda g, y, x: g * sigmoid(x))
+@with_vjp(lambda g, y, x: g * sigmoid(x), elementwise=True)
 def softplus(x: Any) -> Any:
     """log(1 + eˣ) = max(x, 0) + log(1 + e⁻|x|)."""
     return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
 
 
-@with_vjp(lambda g, y, x: g * sigmoid(-x))
+@with_vjp(lambda g, y, x: g * sigmoid(-x), elementwise=True)
 def log_sigmoid(x: Any) -> Any:
     """log sigmoid(x) = -softplus(-x)."""
     return np.minimum(x, 0) - np.log1p(np.exp(-np.abs(x)))
@@ -118,7 +119,7 @@ def column_sums(g: Any) -> Any:
 
 def stop_gradient(x: Any) -> Any:
     """The value of `x` as a constant, an ndarray: no derivative of any order passes."""
-    return untraced(x)
+    return mark(untraced(x), "stopped", x) if type(x) is Tensor else untraced(x)
 
 
 def polygamma(n: int, x: Any) -> Any:

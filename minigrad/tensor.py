@@ -122,7 +122,8 @@ class Primitive:
         update_wrapper(self, forward, updated=())  # its documentation and signature
         self.forward = forward
         self.name = name or forward.__name__
-        self.elementwise = elementwise or isinstance(forward, np.ufunc)
+        self.weak = elementwise or isinstance(forward, np.ufunc)  # constants don't widen the dtype
+        self.elementwise = elementwise or getattr(forward, "signature", "") is None  # no np.matmul
         self.selects = selects
         if isinstance(vjps[0], Every):
             self.vjps, self.arity, self.parameters = vjps[0], sys.maxsize, None
@@ -149,7 +150,7 @@ class Primitive:
                 return self._record_nested(args, options)
         if level < 0:
             return self.forward(*args, **options)
-        if constants and self.elementwise:
+        if constants and self.weak:
             values = _weakly_typed(args, values)
         if len(args) > self.arity:
             self._check_rest(args)
@@ -163,7 +164,7 @@ class Primitive:
         """Tensors of several levels: the newest is differentiated here, the others by recursion."""
         level = max(a.level for a in args if type(a) is Tensor)
         values = [a.data if type(a) is Tensor and a.level == level else
-                  np.asarray(a) if self.elementwise and type(a) in (list, tuple) else a
+                  np.asarray(a) if self.weak and type(a) in (list, tuple) else a
                   for a in args]
         return _node(self, self(*values, **options), level, args, values, options)
 

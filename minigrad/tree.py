@@ -31,3 +31,12 @@ def tree_map(f: Callable, tree: Any, *others: Any) -> Any:
     leaves, build = flatten(tree)
     return build([f(*matching) for matching in zip(leaves, *(flatten(o)[0] for o in others),
                                                    strict=True)])
+
+
+def paths(tree: Any) -> list[str]:
+    """Where each leaf is: "[0]['w']"; "" for a tree that is a leaf."""
+    if isinstance(tree, dict):
+        return [f"[{key!r}]{rest}" for key, child in tree.items() for rest in paths(child)]
+    if isinstance(tree, (tuple, list)):
+        return [f"[{i}]{rest}" for i, child in enumerate(tree) for rest in paths(child)]
+    return [""]

@@ -1,4 +1,4 @@
-"""What the tests of the examples share."""
+"""What tests share: profiles of Hypothesis, and what the tests of the examples need."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 import vae
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 sys.path.append(str(EXAMPLES))  # where a script finds its neighbours when it is run
+usual = settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ours", usual, max_examples=15, derandomize=True)
+settings.register_profile("deep", usual, max_examples=1000)  # --hypothesis-profile=deep
+settings.load_profile("ours")
 
 
 @pytest.fixture(scope="module")

@@ -29,14 +29,20 @@ rule(np.reciprocal, lambda g, y, x: -g * y * y)
 rule(np.square, lambda g, y, x: g * 2 * x)
 
 
-def _lower(y: Any) -> Any:
-    """The exponent y - 1 of the derivative of x**y, made harmless at y = 0 where that is 0."""
-    return np.where(y == 0, 1, y - 1) if np.ndim(y) else (y - 1 if y != 0 else 1)
+def _lower(x: Any, y: Any) -> Any:
+    """The exponent y - 1 of the derivative of x**y, made harmless for 0**0, where that is 0."""
+    if type(y) in (int, float):
+        return y - 1 if y != 0 else 1
+    return np.where((x == 0) & (y == 0), 1, y - 1)
+
+
+def _log_base(x: Any) -> Any:
+    """log x, but 0 for x = 0, since 0**y stays 0 however y moves.  A Python number stays one."""
+    return float(np.log(x or 1)) if type(x) in (int, float) else np.log(np.where(x == 0, 1, x))
 
 
 rule(np.power,
-     lambda g, z, x, y: g * y * x ** _lower(y),
-     lambda g, z, x, y: g * z * np.log(np.where(x == 0, 1, x)))  # 0**y stays 0 however y moves
+     lambda g, z, x, y: g * y * x ** _lower(x, y), lambda g, z, x, y: g * z * _log_base(x))
 rule(np.hypot, lambda g, z, x, y: g * x / _nonzero(z), lambda g, z, x, y: g * y / _nonzero(z))
 rule(np.arctan2,
      lambda g, z, y, x: g * x / (x * x + y * y), lambda g, z, y, x: -g * y / (x * x + y * y))

@@ -8,6 +8,7 @@ differentiation" (2008); for Cholesky, I. Murray, "Differentiation of the Choles
 
 from __future__ import annotations
 
+import math
 import string
 from typing import Any, NamedTuple
 
@@ -29,8 +30,12 @@ product = Primitive(  # of matrices; `matmul` brings vectors into this form
 def _left_product(x: Any, g: Any, y: Any) -> Any:
     """xᵀg; where many matrices x meet one y, the sum over them is one product of tall matrices."""
     if y.ndim == 2 and x.ndim > 2:
-        x, g = np.reshape(x, (-1, x.shape[-1])), np.reshape(g, (-1, g.shape[-1]))
+        x, g = _as_rows(x), _as_rows(g)
     return matmul(mT(x), g)
+
+
+def _as_rows(x: Any) -> Any:
+    return np.reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))  # -1 can't be told for no elements
 
 
 @composed(np.matmul)
@@ -45,7 +50,7 @@ def matmul(x1: Any, x2: Any) -> Any:
     if np.ndim(x2) == 1:
         return np.squeeze(matmul(x1, np.expand_dims(x2, 1)), -1)
     if np.ndim(x2) == 2:  # many rows against one matrix: one large product
-        rows = product(np.reshape(x1, (-1, x1.shape[-1])), x2)
+        rows = product(_as_rows(x1), x2)
         return np.reshape(rows, (*x1.shape[:-1], x2.shape[-1]))
     return product(x1, x2)
 
@@ -144,7 +149,7 @@ def _einsum_back(k: int, g: Any, operands: tuple, terms: tuple, out: str) -> Any
     shape = [n if c in known else 1 for c, n in zip(term, operands[k].shape)]
     lengths = dict(zip(kept, part.shape))  # of broadcast axes longer than the operand's own
     part = np.reshape(part, [lengths.get(c, n) for c, n in zip(term, shape)])
-    full = [m if c in known else n for c, m, n in zip(term, part.shape, operands[k].shape)]
+    full = [n if m == 1 else m for m, n in zip(part.shape, operands[k].shape)]
     return np.broadcast_to(part, full)
 
 

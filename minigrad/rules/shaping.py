@@ -113,7 +113,7 @@ def take(a: Any, indices: Any, axis: int | None = None) -> Any:
 def take_along_axis(arr: Any, indices: Any, axis: int = -1) -> Any:
     if axis is None:
         return np.ravel(arr)[indices]
-    index = list(np.ogrid[tuple(map(slice, indices.shape))])
+    index = list(np.ogrid[tuple(map(slice, arr.shape))])
     index[axis] = indices
     return arr[tuple(index)]
 
@@ -186,7 +186,7 @@ def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list:
         raise ValueError(f"np.split: {n} elements along axis {axis} can't be cut into "
                          f"{indices_or_sections} equal parts; np.array_split takes unequal ones")
     before = (slice(None),) * (axis % ary.ndim)
-    return [ary[(*before, slice(i, i + size))] for i in range(0, n, size)]
+    return [ary[(*before, slice(i * size, (i + 1) * size))] for i in range(indices_or_sections)]
 
 
 @composed(np.array_split)
@@ -207,6 +207,8 @@ padded = Primitive(
 
 @composed(np.pad)
 def pad(array: Any, pad_width: Any, mode: str = "constant", *, constant_values: Any = 0) -> Any:
+    if array.ndim == 0:
+        return np.copy(array)
     widths = np.broadcast_to(np.asarray(pad_width), (array.ndim, 2)).tolist()
     if mode == "constant":
         return padded(array, widths, constant_values)

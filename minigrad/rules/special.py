@@ -6,6 +6,7 @@ Formulas: NIST Digital Library of Mathematical Functions, chapters 5 (gamma) and
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,12 @@ from minigrad.define import rule
 from minigrad.tensor import Primitive
 
 ROOT_PI = math.sqrt(math.pi)
+
+
+def _typed(f: Callable) -> Callable:
+    """f in NumPy's dtype: of float32 and a Python number some of SciPy's functions give float64."""
+    return lambda x, y: f(x, y, dtype=np.result_type(x, y))
+
 
 # -- the logistic function ------------------------------------------------------------------------
 rule(sc.expit, lambda g, y, x: g * y * sc.expit(-x))
@@ -43,16 +50,23 @@ hurwitz = Primitive(  # ζ(s, q) = Σ (k + q)⁻ˢ, by q; sc.zeta itself is no u
     sc.zeta, None, lambda g, y, s, q: -g * s * hurwitz(s + 1, q), elementwise=True)
 rule(sc.beta,
      lambda g, z, a, b: g * z * (sc.psi(a) - sc.psi(a + b)),
-     lambda g, z, a, b: g * z * (sc.psi(b) - sc.psi(a + b)))
+     lambda g, z, a, b: g * z * (sc.psi(b) - sc.psi(a + b))).forward = _typed(sc.beta)
 rule(sc.betaln,
      lambda g, z, a, b: g * (sc.psi(a) - sc.psi(a + b)),
-     lambda g, z, a, b: g * (sc.psi(b) - sc.psi(a + b)))
+     lambda g, z, a, b: g * (sc.psi(b) - sc.psi(a + b))).forward = _typed(sc.betaln)
 
 # -- x log y with 0 log 0 = 0 ---------------------------------------------------------------------
-rule(sc.xlogy, lambda g, z, x, y: g * np.log(y), lambda g, z, x, y: g * _over(x, y))
-rule(sc.xlog1py, lambda g, z, x, y: g * np.log1p(y), lambda g, z, x, y: g * _over(x, 1 + y))
+rule(sc.xlogy, lambda g, z, x, y: g * _number(np.log, y),
+     lambda g, z, x, y: g * _over(x, y)).forward = _typed(sc.xlogy)
+rule(sc.xlog1py, lambda g, z, x, y: g * _number(np.log1p, y),
+     lambda g, z, x, y: g * _over(x, 1 + y)).forward = _typed(sc.xlog1py)
 
 
 def _over(x: Any, y: Any) -> Any:
     return x / np.where((x == 0) & (y == 0), 1, y)
+
+
+def _number(f: Callable, x: Any) -> Any:
+    """f(x); of a Python number a Python number, which leaves float32 alone."""
+    return float(f(x)) if type(x) in (int, float) else f(x)
 

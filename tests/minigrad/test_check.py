@@ -102,12 +102,17 @@ def test_the_text_has_the_function_the_order_and_both_numbers():
     doubled = mg.primitive(np.sin, lambda g, y, x: 2 * g * np.cos(x), name="doubled")
     with pytest.raises(AssertionError) as caught:  # so that it reads well in anybody's tests
         mg.check_grads(doubled, (X.reshape(5, 1),))
-    text = re.search(r"derivative 1 of doubled, vjp in a random direction: (\S+), "
-                     r"finite difference: (\S+), off by (\S+) where (\S+) is allowed; "
-                     r"arguments of shapes \[\(5, 1\)\]", str(caught.value))
-    ours, expected, off, allowed = map(float, text.groups())
-    assert ours == pytest.approx(2 * expected, rel=1e-6) and off > allowed > 0
+    text = re.fullmatch(
+        r"derivative 1 of doubled by x, shape \(5, 1\), is wrong\n"
+        r"  forward mode, result\[\d, 0\] along a random direction: (\S+), "
+        r"finite difference (\S+), off by (\S+) where (\S+) is allowed\n"
+        r"  most of it by x\[\d, 0\]: (\S+), finite difference (\S+)\n"
+        r"  step (\S+) of the direction, accuracy of the finite difference (\S+)",
+        str(caught.value))
+    ours, expected, off, allowed, one, same, step, accuracy = map(float, text.groups())
+    assert ours == pytest.approx(2 * expected, rel=1e-6) and off > allowed > accuracy > 0 < step
     assert off == pytest.approx(abs(expected), rel=1e-2)
+    assert one == pytest.approx(2 * same, rel=1e-6)
 
     def named(x):
         return doubled(x)

@@ -182,3 +182,14 @@ def test_an_infinite_slope_that_is_asked_for_is_infinite():
             assert mg.jvp(f, (np.array(0.0),), (np.array(1.0),))[1] == np.inf
     nan = mg.grad(lambda x: np.sum(np.where(x > 0, x * np.array([np.nan, 1]), 0)))
     np.testing.assert_array_equal(nan(np.ones(2)), [np.nan, 1])  # a NaN that is used is not hidden
+
+
+def test_what_is_left_out_around_a_matrix_product_is_left_to_its_rule():
+    w = np.full((3, 4), 2.0)
+    chosen = np.arange(8).reshape(2, 4) % 2 == 0
+    gradient = mg.grad(lambda x: np.sum(np.where(chosen, np.log(x) @ w, 0.0)))(np.ones((2, 3)))
+    np.testing.assert_array_equal(gradient, np.full((2, 3), 4.0))
+    with np.errstate(invalid="ignore"):  # 0·∞ within a sum of products is no unused element
+        w[:] = np.inf
+        gradient = mg.grad(lambda x: np.sum(np.where(chosen, x @ w, 0.0)))(np.ones((2, 3)))
+    assert np.all(np.isnan(gradient))

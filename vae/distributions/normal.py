@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.random import Generator
 
+from minigrad.marks import mark
 from minigrad.tensor import untraced
 from vae.distributions.base import Distribution, broadcast, event_sum
 
@@ -73,7 +74,7 @@ class Normal(Distribution):
         The reparameterisation of Kingma and Welling (2014), section 2.4: the noise is a constant,
         and gradients pass to mean and std.
         """
-        noise = rng.standard_normal(shape + self.shape, dtype=self.std.dtype)
+        noise = mark(rng.standard_normal(shape + self.shape, dtype=self.std.dtype), "noise")
         return self.mean + self.std * noise
 
     def log_prob(self, x: Any) -> Any:

@@ -1,0 +1,243 @@
+"""What the checker says: at kinks, of noise, of conduct, and where an error is."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad.check import GradientError, Undecided
+from minigrad.testing import frozen_noise
+
+X = np.random.default_rng(3).uniform(0.5, 1.5, 5)
+P = mg.primitive
+
+
+def sine(vjp, **about):
+    return P(np.sin, vjp, name="planted", **about)
+
+
+# -- kinks ----------------------------------------------------------------------------------------
+AT_KINKS = {
+    "relu": (mg.relu, [0, 1, -1]),
+    "abs": (np.abs, [0, 1, -1]),
+    "clip": (lambda x: np.clip(x, -1, 1), [1, -1, 0.3]),
+    "tie of max": (np.max, [1, 1, 0]),
+    "tie of sort": (np.sort, [1, 0, 1]),
+    "tie of maximum": (lambda x: np.maximum(x, x[::-1]), [1, 1, 1]),
+    "many in one sum": (lambda x: np.sum(mg.relu(x)), [0] * 10),
+    "convex and concave": (lambda x: mg.relu(x[0]) - np.abs(x[1]), [0, 0]),
+    "norm": (np.linalg.norm, [0, 0, 0]),
+    "leaky": (lambda x: mg.leaky_relu(x, 0.9), [0, 2]),
+}
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("f, x", AT_KINKS.values(), ids=AT_KINKS)
+def test_conventions_at_kinks_pass_and_are_reported(f, x, full):
+    report = mg.check_grads(f, (np.array(x, float),), order=1, full=full)
+    assert any("at a kink" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("distance", [1e-12, 1e-9, 1e-6, 1e-4, 1e-2])
+@pytest.mark.parametrize("f", [mg.relu, np.abs,
+                               lambda x: np.sum(np.maximum(x, 0) ** 1.5 + np.abs(x))])
+def test_a_kink_closer_than_the_step_does_not_fail_a_right_rule(f, distance):
+    for sign in (-1, 1):
+        mg.check_grads(f, (np.array([sign * distance, 1.0]),), order=1)
+
+
+@pytest.mark.parametrize("slope", [-1, -0.01, 1.01, 2])
+def test_a_slope_that_is_on_neither_side_of_the_kink_is_wrong(slope):
+    wrong = P(mg.relu.forward, lambda g, y, x: g * np.where(x == 0, slope, x > 0), name="planted")
+    with pytest.raises(GradientError, match=r"(?s)derivative 1 of planted by x.*result\[0\].*at a "
+                                            r"kink; the derivative from the left is .*by x\[0\]"):
+        mg.check_grads(wrong, (np.array([0.0, 1.0]),), order=1)
+
+
+@pytest.mark.parametrize("n", [2, 3, 7])
+def test_a_tie_that_is_counted_twice_is_wrong(n):
+    wrong = P(np.max, lambda g, y, x: g * (x == y), name="planted")
+    with pytest.raises(GradientError, match="at a kink"):
+        mg.check_grads(wrong, (np.ones(n),), order=1)
+
+
+def test_a_jump_has_nothing_to_compare_with_and_is_reported():
+    report = mg.check_grads(np.floor, (np.array([1.0, 1.5]),))
+    assert any("1 of 2 entries, the first result[0], at a jump" in note for note in report.notes)
+    report = mg.check_grads(mg.relu, (np.array([0.0, 1.0]),))
+    assert any(note.startswith("derivative 2") and "at a jump" in note for note in report.notes)
+
+
+# -- what can't be judged -------------------------------------------------------------------------
+def test_an_infinite_slope_and_float32_within_are_not_judged():
+    with np.errstate(divide="ignore"):
+        for f in (np.sqrt, lambda x: np.sin(x.astype(np.float32))):
+            with pytest.raises(Undecided, match="can’t be judged"):
+                mg.check_grads(f, (np.array([0.0, 2.0]),), order=1)
+
+
+def test_a_result_that_is_no_number_is_not_judged():
+    with np.errstate(all="ignore"), pytest.raises(Undecided, match="the result at these arguments"):
+        mg.check_grads(np.log, (np.array([-1.0, 2.0]),))
+
+
+def test_a_small_derivative_beside_a_large_value_is_found_by_the_complex_step():
+    forward = lambda x: 1 + 1e-13 * np.sin(x)
+    right = P(forward, lambda g, y, x: g * 1e-13 * np.cos(x))
+    mg.check_grads(right, (X,), method="complex", order=1)
+    with pytest.raises(GradientError, match="is wrong"):
+        mg.check_grads(P(forward, lambda g, y, x: 0 * g), (X,), method="complex", order=1)
+    report = mg.check_grads(right, (X,), method="difference", order=1)
+    assert any("too small to be told from 0" in note for note in report.notes)
+
+
+def test_elements_of_very_different_size_are_each_moved_by_their_own():
+    x = np.array([1e-6, 1.0, 1e6])
+    mg.check_grads(np.log, (x,))
+    wrong = P(np.log, lambda g, y, x: g / x * (1 + 1e-3 * (x < 1e-3)), name="planted")
+    with pytest.raises(GradientError, match=r"by x\[0\]"):
+        mg.check_grads(wrong, (x,))
+
+
+# -- conduct --------------------------------------------------------------------------------------
+def test_noise_is_named_and_can_be_frozen():
+    rng = np.random.default_rng(0)
+    noisy = lambda x: x * rng.standard_normal(5)
+    with pytest.raises(GradientError, match=r"two evaluations .* differ .*frozen_noise\(rng\)"):
+        mg.check_grads(noisy, (X,))
+    with frozen_noise(rng):
+        mg.check_grads(noisy, (X,))
+    with frozen_noise():  # the generators that the function refers to
+        mg.check_grads(noisy, (X,))
+    with pytest.raises(GradientError, match="two evaluations"):
+        mg.check_grads(noisy, (X,))
+
+
+def test_frozen_noise_does_not_hide_a_wrong_gradient():
+    rng = np.random.default_rng(0)
+    wrong = sine(lambda g, y, x: 1.001 * g * np.cos(x))
+    with frozen_noise(rng), pytest.raises(GradientError, match="is wrong"):
+        mg.check_grads(lambda x: wrong(x) * rng.standard_normal(5), (X,))
+
+
+def modify(x):
+    x *= 1.5
+    return x
+
+
+def first_call():
+    seen = []
+
+    def vjp(g, y, x):
+        seen.append(1)
+        return g * np.cos(x) * (1 if len(seen) == 1 else 2)
+    return vjp
+
+
+CONDUCT = {
+    "forward modifies": (P(lambda x: np.sin(modify(x)), lambda g, y, x: g * np.cos(x)),
+                         "function modifies an arg"),
+    "vjp modifies x": (sine(lambda g, y, x: g * np.cos(modify(x))), "vjp modifies an argument"),
+    "vjp modifies g": (sine(lambda g, y, x: modify(g) / 1.5 * np.cos(x)), "modifies the cotangent"),
+    "stale": (sine(first_call()), "two answers"),
+    "reversed": (sine(lambda g, y, x: g * np.cos(np.abs(x) if x.strides[0] > 0 else 0 * x)),
+                 r"reversed \(negative strides\) arrays"),
+    "Fortran": (P(lambda x: x.ravel(order="K") * 1.0, lambda g, y, x: np.reshape(g, x.shape)),
+                "Fortran-ordered arrays"),
+}
+
+
+@pytest.mark.parametrize("f, text", CONDUCT.values(), ids=CONDUCT)
+def test_what_a_function_must_not_do_is_named(f, text):
+    with pytest.raises(GradientError, match=text):
+        mg.check_grads(f, (np.outer(X, X**2) if "Fortran" in text else X,), order=1)
+
+
+def test_float64_out_of_float32_is_named_unless_it_is_wanted():
+    factor = np.linspace(1, 2, 5)
+    wide = P(lambda x: x * factor, lambda g, y, x: g * factor, name="wide")
+    with pytest.raises(GradientError, match="wide gives float64 where all that it is given is f"):
+        mg.check_grads(wide, (X,))
+    mg.check_grads(wide, (X,), keeps_dtype=False)
+    leak = sine(lambda g, y, x: g * np.cos(x) * np.float64(1))
+    with pytest.raises(GradientError, match="the vjp of planted by argument 0 gives float64"):
+        mg.check_grads(leak, (X,), order=1)
+    mg.check_grads(lambda x: x * factor, (X,))  # NumPy's rule, in plain sight
+
+
+def test_float32_arguments_are_promoted_with_a_word():
+    report = mg.check_grads(np.sin, (X.astype(np.float32),))
+    assert "the arguments were float32, and were checked as float64" in str(report)
+
+
+# -- where an error is ----------------------------------------------------------------------------
+@pytest.mark.parametrize("n", [7, 1000, 50_000])
+@pytest.mark.parametrize("total", [np.sum, lambda y: y], ids=["summed", "entries"])
+def test_one_wrong_element_of_many_is_found_and_named(n, total):
+    wrong = sine(lambda g, y, x: g * np.cos(x) * (1 + 1e-3 * (np.arange(x.size) == n - 3)))
+    x = np.random.default_rng(0).standard_normal(n)
+    with pytest.raises(GradientError, match=rf"most of it by x\[{n - 3}\]: "):
+        mg.check_grads(lambda x: total(wrong(x)), (x,), order=1)
+
+
+def test_the_argument_is_named_by_parameter_and_path():
+    half = P(lambda a, b: a * b, lambda g, z, a, b: g * b, lambda g, z, a, b: 0.5 * g * a,
+             name="half")
+
+    def f(scale, params):
+        return scale * half(params["w"], params["layers"][0])
+    with pytest.raises(GradientError, match=r"of f by params\['layers'\]\[0\], shape \(5,\), is"):
+        mg.check_grads(f, (2.0, {"w": X, "layers": [X]}))
+    with pytest.raises(GradientError, match=r"by b, shape"):
+        mg.check_grads(half, (X, X))
+    with pytest.raises(GradientError, match=r"<lambda> \(test_check_report.py:\d+\) by args\[1\]"):
+        mg.check_grads(lambda *args: half(*args), (X, X))
+
+
+def test_a_small_argument_is_not_hidden_by_a_large_one():
+    f = P(lambda a, b: 1e8 * np.sum(a) + 1e-8 * np.sum(np.sin(b)),
+          lambda g, z, a, b: 1e8 * g * np.ones(5), lambda g, z, a, b: 1e-8 * g * np.sin(b))
+    with pytest.raises(GradientError, match="by b"):
+        mg.check_grads(lambda a, b: [f(a, b) - 1e8 * np.sum(a)], (X, X), order=1)
+
+
+def test_a_small_entry_of_the_result_is_not_hidden_by_a_large_one():
+    scales = np.array([1e8, 1, 1e-8])
+    f = P(lambda x: scales * np.sin(x), lambda g, y, x: g * np.cos(x) * [1e8, 1, 0], name="f")
+    with pytest.raises(GradientError, match=r"result\[2\]"):
+        mg.check_grads(f, (X[:3],), order=1, keeps_dtype=False)
+
+
+def test_full_compares_the_whole_jacobian_in_both_modes():
+    a = np.random.default_rng(0).standard_normal((4, 5))
+    report = mg.check_grads(lambda x: np.tanh(a @ x), (X,), full=True, order=1)
+    assert report.entries == 2 * 4 * 5
+    report = mg.check_grads(lambda x: np.tanh(a @ x), (X,), full=True)
+    assert report.entries == 2 * 4 * 5 + 2 * 5 * 5 and report.accuracy < 1e-5
+    with pytest.raises(GradientError, match="along a coordinate"):
+        mg.check_grads(sine(lambda g, y, x: 2 * g * np.cos(x)), (X,), full=True)
+
+
+def test_a_rule_that_takes_no_tensors_is_checked_in_reverse_mode():
+    report = mg.check_grads(sine(lambda g, y, x: np.asarray(g) * np.cos(x)), (X,), order=1)
+    assert any("forward mode was left out" in note for note in report.notes)
+    wrong = sine(lambda g, y, x: 1.001 * np.asarray(g) * np.cos(x))
+    with pytest.raises(GradientError, match="reverse mode"):
+        mg.check_grads(wrong, (X,), order=1)
+
+
+def test_the_report_says_what_was_compared():
+    report = mg.check_grads(np.sin, (X,))
+    assert re.match(r"sin: 20 derivatives up to order 2 are right to a relative \d\.\de-0[67]\Z",
+                    str(report))
+
+
+@pytest.mark.parametrize("options, text", [({"method": "magic"}, '"auto", "difference"'),
+                                           ({"args": X}, "args is a tuple of arguments")])
+def test_wrong_calls_are_explained(options, text):
+    args = options.pop("args", (X,))
+    with pytest.raises((TypeError, ValueError), match=text):
+        mg.check_grads(np.sin, args, **options)
