@@ -6,13 +6,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from minigrad import nn, optim
 from minigrad import rules as rules
-from minigrad.check import GradientError, check_grads
 from minigrad.convolution import conv1d, conv2d, conv_transpose1d, conv_transpose2d
-from minigrad.debug import NumericalError, OverwrittenError, debug
 from minigrad.define import rule
 from minigrad.functions import (
     affine,
@@ -30,7 +29,6 @@ from minigrad.functions import (
     softplus,
     stop_gradient,
 )
-from minigrad.inspect import explain_zero, show
 from minigrad.kernels.process import tune
 from minigrad.pooling import avg_pool2d, max_pool2d, upsample2d
 from minigrad.rules.shaping import index_put
@@ -39,14 +37,26 @@ from minigrad.tensor import Primitive as primitive
 from minigrad.tensor import Tensor
 from minigrad.transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 
+if TYPE_CHECKING:
+    from minigrad import testing
+    from minigrad.check import GradientError, check_grads
+    from minigrad.debugging import NumericalError, OverwrittenError, debug
+    from minigrad.inspect import explain_zero, show
+
 tune()
+
+# Loaded when asked for: importing what checks and debugs would take as long as all the rest.
+LATER = {"GradientError": "check", "check_grads": "check", "debug": "debugging",
+         "NumericalError": "debugging", "OverwrittenError": "debugging", "explain_zero": "inspect",
+         "show": "inspect"}
 
 
 def __getattr__(name: str) -> Any:
-    if name != "testing":
+    if name == "testing":
+        return import_module("minigrad.testing")
+    if name not in LATER:
         raise AttributeError(f"module 'minigrad' has no attribute {name!r}")
-    from importlib import import_module  # it needs Hypothesis, and nobody else does
-    return import_module("minigrad.testing")
+    return getattr(import_module(f"minigrad.{LATER[name]}"), name)
 
 
 __all__ = [

@@ -12,7 +12,7 @@ from numpy import ndarray
 
 from minigrad.backprop import pull
 from minigrad.cotangents import fitted
-from minigrad.debug import applied_at, finite, first_bad, is_array, summary
+from minigrad.debugging import applied_at, finite, first_bad, is_array, summary
 from minigrad.marks import mark_of
 from minigrad.nn.state import named_parameters
 from minigrad.tensor import Tensor, untraced

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import minigrad as mg
 import vae
-from minigrad.debug import debug
+from minigrad.debugging import debug
 from minigrad.inspect import explain_zero, graph, show
 from minigrad.marks import ById, mark, mark_of
 from minigrad.tensor import Tensor

@@ -12,7 +12,7 @@ import pytest
 
 import minigrad as mg
 import vae
-from minigrad.debug import NumericalError, OverwrittenError, debug, records
+from minigrad.debugging import NumericalError, OverwrittenError, debug, records
 from minigrad.tensor import Tensor
 from minigrad.tree import tree_map
 from tests.minigrad.cases import CASES
