@@ -41,13 +41,14 @@ if TYPE_CHECKING:
     from minigrad import testing
     from minigrad.check import GradientError, check_grads
     from minigrad.debugging import NumericalError, OverwrittenError, debug
-    from minigrad.inspect import explain_zero, show
+    from minigrad.explain import explain_zero
+    from minigrad.inspect import show
 
 tune()
 
 # Loaded when asked for: importing what checks and debugs would take as long as all the rest.
 LATER = {"GradientError": "check", "check_grads": "check", "debug": "debugging",
-         "NumericalError": "debugging", "OverwrittenError": "debugging", "explain_zero": "inspect",
+         "NumericalError": "debugging", "OverwrittenError": "debugging", "explain_zero": "explain",
          "show": "inspect"}
 
 

@@ -311,3 +311,11 @@ def test_an_error_leaves_the_engine_unwatched_and_the_values_unchanged():
     caught(np.log, x)
     assert np.log(x).data[0] == -np.inf
     np.testing.assert_array_equal(x.data, kept)
+
+
+def test_a_sum_that_overflows_at_a_leaf_is_found():
+    x = mg.Tensor(np.array([1.0]))
+    big = np.array([1.5e308])
+    with pytest.raises(NumericalError, match=r"the cotangent that came to a leaf \(1,\) is not"), \
+            np.errstate(over="ignore"), mg.debug():
+        np.sum(np.stack([x * big * 1e-300, x * big * 1e-300])).backward(np.array(1e300))

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 import minigrad as mg
 import vae
 from minigrad.debugging import debug
-from minigrad.inspect import explain_zero, graph, show
+from minigrad.explain import explain_zero
+from minigrad.inspect import graph, show
 from minigrad.marks import ById, mark, mark_of
 from minigrad.tensor import Tensor
 from minigrad.tree import flatten, tree_map
