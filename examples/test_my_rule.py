@@ -6,10 +6,13 @@ which is (1 - |y|)² in terms of the result y.
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 import minigrad as mg
 from minigrad import testing as mt
+
+settings.register_profile("gradients", deadline=None)  # a check is some fifty calls of a function
+settings.load_profile("gradients")
 
 
 def squash(x):

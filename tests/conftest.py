@@ -14,7 +14,7 @@ import vae
 EXAMPLES = Path(__file__).parents[1] / "examples"
 sys.path.append(str(EXAMPLES))  # where a script finds its neighbours when it is run
 usual = settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("ours", usual, max_examples=15, derandomize=True)
+settings.register_profile("ours", usual, max_examples=10, derandomize=True)
 settings.register_profile("deep", usual, max_examples=1000)  # --hypothesis-profile=deep
 settings.load_profile("ours")
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import inspect
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,14 +16,18 @@ from minigrad import testing as mt
 from minigrad.testing.arrays import LAYOUTS
 from minigrad.testing.distributions import PARAMETERS
 
-ROOT = Path(__file__).parents[2]
-drawn = settings(max_examples=150, deadline=None, derandomize=True, database=None)
+drawn = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 # `find` returns what ran last, so that nothing may run after shrinking.
 searching = settings(drawn, max_examples=5000, phases=[Phase.generate, Phase.shrink])
 
 
 def simplest(strategy, condition=lambda drawn: True):
     return find(strategy, condition, settings=searching)
+
+
+def is_drawn(strategy, condition):
+    return condition(find(strategy, condition,
+                          settings=settings(searching, phases=[Phase.generate])))
 
 
 def lists_of(index):
@@ -225,7 +226,7 @@ def test_no_matrix_and_no_point_where_there_is_none():
 
 
 # -- indices --------------------------------------------------------------------------------------
-@settings(drawn, max_examples=500)
+@settings(drawn, max_examples=200)
 @given(st.data(), mt.shapes())
 def test_indices_are_valid(data, shape):
     index = data.draw(mt.indices(shape))
@@ -260,16 +261,15 @@ INDICES = {
 @pytest.mark.parametrize("kind", INDICES)
 def test_every_kind_of_index_is_drawn(kind):
     has = lambda index: any(map(INDICES[kind], lists_of(index)))
-    assert has(simplest(mt.indices((3, 1, 4)), has))
+    assert is_drawn(mt.indices((3, 1, 4)), has)
 
 
 @pytest.mark.parametrize("a, b", [
-    ("integer array", "2-d integer array"), ("repeats", "slice with a negative step"),
-    ("mask", "integer array"), ("mask", "integer"), ("mask", "None"),
-    ("mask of several axes", "slice with a step"), ("negative integer", "Ellipsis")])
+    ("integer array", "slice with bounds"), ("mask", "integer array"), ("mask", "integer"),
+    ("mask", "None"), ("negative integer", "Ellipsis")])
 def test_indices_are_mixed(a, b):
     has = lambda index: all(any(map(INDICES[kind], lists_of(index))) for kind in (a, b))
-    assert has(simplest(mt.indices((3, 2, 4)), has))
+    assert is_drawn(mt.indices((3, 2, 4)), has)
 
 
 @pytest.mark.parametrize("kind", [int, slice, list, np.ndarray])
@@ -291,7 +291,7 @@ FUNCTIONS = pytest.mark.parametrize("transposed", [False, True], ids=["conv2d", 
 
 
 @FUNCTIONS
-@settings(drawn, max_examples=300)
+@settings(drawn, max_examples=100)
 @given(data=st.data())
 def test_geometries_are_valid_calls_with_the_result_they_say(data, transposed):
     f = mg.conv_transpose2d if transposed else mg.conv2d
@@ -358,43 +358,3 @@ def test_the_distributions_of_vae_have_parameters():
 def test_an_unknown_distribution_is_named():
     with pytest.raises(ValueError, match=r"parameters_of\('Nobody'\): known are Normal, Bernoulli"):
         mt.parameters_of("Nobody", (2,))
-
-
-# -- the package ----------------------------------------------------------------------------------
-def run(code: str) -> str:
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT,
-                          timeout=60, check=True).stdout
-
-
-def test_without_hypothesis_strategies_say_what_to_install():
-    output = run("""
-import sys
-sys.modules["hypothesis"] = None
-from minigrad import testing
-print(callable(testing.frozen_noise))
-for name in testing.__all__:
-    if name != "frozen_noise":
-        try:
-            getattr(testing, name)
-        except ImportError as error:
-            print(error)
-""")
-    assert output.splitlines() == ["True", *(
-        f"minigrad.testing.{name} is a strategy of Hypothesis, which is not installed: "
-        "pip install 'minigrad-vae[test]'" for name in mt.__all__ if name != "frozen_noise")]
-
-
-def test_importing_minigrad_imports_no_strategy():
-    code = "import sys, minigrad; print({'hypothesis', 'minigrad.testing'} & set(sys.modules))"
-    assert run(code).strip() == "set()"
-
-
-def test_the_guide_lists_every_name_and_shows_what_hypothesis_says(capsys):
-    page = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
-    assert all(f"`{name}" in page for name in mt.__all__)
-    names: dict = {}
-    exec(re.search(r"^```python\n(# softplus.*?)^```", page, re.M | re.S)[1], names)
-    said = failure(names["test_softplus"], capsys)
-    shown = re.search(r"^```text\n(.*?)^```", page, re.M | re.S)[1]
-    for line in shown.splitlines():
-        assert line.strip().removesuffix("…") in said
