@@ -12,7 +12,7 @@ from numpy import ndarray
 
 from minigrad.differences import Slope
 from minigrad.sketch import index
-from minigrad.tree import flatten, paths
+from minigrad.tree import paths
 
 if TYPE_CHECKING:
     from minigrad.check import Derivative
@@ -89,7 +89,7 @@ def _accuracy(d: Slope, i: int) -> str:
 
 def _worst(derivative: Derivative, k: int, v: ndarray, w: ndarray) -> str:
     """The element of argument `k` that has most of the error, for the cotangent `w`."""
-    gradient = flatten(derivative.pullback(derivative.cotangent(w)))[0][k].ravel()
+    gradient = derivative.pulled(w)[k].ravel()
     places, size = np.arange(v.size), np.abs(v).max()
 
     def difference(part: ndarray, along: ndarray) -> float:

@@ -12,7 +12,7 @@ from numpy import ndarray
 
 from minigrad import blame, conduct
 from minigrad.differences import EPS, STEPS, Slope, at_least_usual, by_complex_step, nearby, slope
-from minigrad.sketch import Sketch
+from minigrad.sketch import Sketch, arrays
 from minigrad.transforms import jvp, vjp
 from minigrad.tree import flatten, paths, tree_map
 
@@ -110,7 +110,7 @@ class Derivative:
         self.names = names  # of the arguments
         self.leaves, self.build = flatten(args)
         self.out, self.pullback = vjp(f, *args)
-        outs = [np.asarray(y) for y in flatten(self.out)[0]]
+        outs = arrays(self.out)
         self.numbers = Sketch(outs, results or [f"result{path}" for path in paths(self.out)],
                               options.rng, exact=options.full)
         self.start = self.numbers.of(outs)
@@ -203,7 +203,7 @@ class Derivative:
             moved = list(self.leaves)
             moved[k] = moved[k] + t * v
             try:
-                results = flatten(self.f(*self.build(moved)))[0]
+                results = arrays(self.f(*self.build(moved)))
             except (ValueError, ArithmeticError, np.linalg.LinAlgError):
                 if t == 0:
                     raise
@@ -225,17 +225,20 @@ class Derivative:
             self.report.note("forward mode was left out, since the rule can't be differentiated: "
                              + str(error).splitlines()[0])
             return None
-        return self.numbers.of(flatten(pushed)[0])
+        return self.numbers.of(arrays(pushed))
 
     def _jacobian(self) -> list[ndarray]:
         """Of each argument, (entries of the result, entries of the argument), in reverse mode."""
-        rows = [flatten(self.pullback(self.cotangent(row)))[0]
-                for row in np.eye(self.start.size)]
+        rows = [self.pulled(row) for row in np.eye(self.start.size)]
         return [np.reshape([row[k].ravel() for row in rows], (len(rows), leaf.size))
                 for k, leaf in enumerate(self.leaves)]
 
+    def pulled(self, flat: ndarray) -> list[ndarray]:
+        """The gradient by each argument, for a cotangent of the numbers of the result."""
+        return arrays(self.pullback(self.cotangent(flat)))
+
     def cotangent(self, flat: ndarray) -> Any:
-        """A cotangent of the result, from one of its numbers."""
+        """The same cotangent, in the shape of the result."""
         return flatten(self.out)[1](self.numbers.cotangents(flat))
 
     # -- verdicts ---------------------------------------------------------------------------------
@@ -244,7 +247,8 @@ class Derivative:
         rtol = self.options.rtol
         scale, error = np.maximum(abs(d.value), abs(found)), 8 * d.error
         allowed = rtol * scale + error
-        least = np.minimum(error, 1e-8 * self.magnitude) + 4 * EPS * np.abs(self.start)
+        rounding = EPS * (np.abs(self.start) if self.level == 1 else self.magnitude)
+        least = np.minimum(error, 1e-8 * self.magnitude) + 4 * rounding
         nothing = (abs(found) <= least) & (abs(d.value) <= least)
         d = d._replace(jump=d.jump & ~nothing)
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -276,7 +280,7 @@ class Derivative:
         """One number, for a random cotangent that passes over the entries at kinks and jumps."""
         on = w != 0
         terms = w[on] * d.value[on]
-        found = float(np.sum(flatten(self.pullback(self.cotangent(w)))[0][k] * v))
+        found = float(np.sum(self.pulled(w)[k] * v))
         expected, error = float(np.sum(terms)), 8 * float(np.linalg.norm(w[on] * d.error[on]))
         error += 4 * EPS * float(np.linalg.norm(w[on] * self.start[on]))
         allowed = self.options.rtol * max(float(np.linalg.norm(terms)), abs(found)) + error

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
+from minigrad.sketch import arrays
 from minigrad.tensor import untraced
 from minigrad.transforms import vjp
-from minigrad.tree import flatten, tree_map
+from minigrad.tree import tree_map
 from minigrad.watch import Watch
 
 SAME = 1e-9  # relative: another order of summation is no other answer
@@ -77,10 +78,10 @@ def fault_of(f: Callable, args: tuple, rng: np.random.Generator) -> str | None:
                 "it inside of mg.testing.frozen_noise(rng), or pass the noise as an argument")
     w = tree_map(lambda y: rng.standard_normal(np.shape(y)), out)
     given = tree_map(np.array, w)
-    first = tree_map(np.array, pullback(w))
+    first = [np.array(g) for g in arrays(pullback(w))]
     with np.errstate(all="ignore"), suppress(ValueError, ArithmeticError):
         f(*tree_map(lambda a: a * (1 + 1e-3), args))  # what it keeps between calls shows now
-    second = pullback(w)
+    second = arrays(pullback(w))
     if _difference(args, before):
         return "the vjp modifies an argument in place"
     if _difference(w, given):
@@ -91,7 +92,7 @@ def fault_of(f: Callable, args: tuple, rng: np.random.Generator) -> str | None:
     for layout, moved in LAYOUTS.items():
         others, theirs = tree_map(moved, args), tree_map(moved, w)
         again, pull = vjp(f, *others)
-        if fault := _difference(out, again) or _difference(first, pull(theirs)):
+        if fault := _difference(out, again) or _difference(first, arrays(pull(theirs))):
             return f"{layout} arrays of the same values give another answer ({fault})"
     return None
 
@@ -104,8 +105,7 @@ LAYOUTS: dict[str, Callable[[ndarray], ndarray]] = {
 
 def _difference(a: Any, b: Any) -> str | None:
     """The first place where two containers of arrays differ by more than rounding."""
-    for x, y in zip(flatten(a)[0], flatten(b)[0]):
-        x, y = np.asarray(x), np.asarray(y)
+    for x, y in zip(arrays(a), arrays(b)):
         if x.shape != y.shape:
             return f"shapes {x.shape} and {y.shape}"
         scale = np.max(np.abs(x), initial=0.0, where=np.isfinite(x))
@@ -142,7 +142,7 @@ def widening(f: Callable, args: tuple) -> str | None:
     with np.errstate(all="ignore"), _Widths()() as widths:
         try:
             out, pullback = vjp(f, *tree_map(lambda a: np.asarray(a, np.float32), args))
-            pullback(tree_map(lambda y: np.ones(np.shape(y), np.asarray(y).dtype), out))
+            pullback(tree_map(lambda y: np.ones(np.shape(y), np.asarray(untraced(y)).dtype), out))
         except (ValueError, ArithmeticError, np.linalg.LinAlgError):
             return None  # what float32 can't hold is for the function to say
     return widths.fault

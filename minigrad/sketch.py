@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy import ndarray
+
+from minigrad.tensor import untraced
+from minigrad.tree import flatten
 
 MANY = 1000  # entries of an array, above which it is compared by sums
 SUMS = 256
@@ -33,7 +37,7 @@ class Sketch:
     def of(self, results: Sequence[ndarray]) -> ndarray:
         """All numbers of all results, in a row."""
         rows = [np.ravel(y) if s is None else _sums(np.ravel(y), *s)
-                for y, s in zip(map(np.asarray, results), self.sums)]
+                for y, s in zip(results, self.sums)]
         return np.concatenate(rows) if rows else np.zeros(0)
 
     def cotangents(self, w: ndarray) -> list[ndarray]:
@@ -47,6 +51,11 @@ class Sketch:
         if self.sums[k] is not None:
             return f"a random sum of entries of {self.names[k]}"
         return self.names[k] + index(self.shapes[k], i - self.parts[k].start)
+
+
+def arrays(tree: Any) -> list[ndarray]:
+    """The leaves of containers; of Tensors, which a layer makes of arrays, their values."""
+    return [np.asarray(untraced(a)) for a in flatten(tree)[0]]
 
 
 def index(shape: tuple[int, ...], i: int) -> str:

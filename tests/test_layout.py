@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 # A module imports those in entries before its own, and its own subpackage.
 MINIGRAD = [["kernels"], ["table"], ["methods"], ["watch"], ["marks"], ["tensor"], ["define"],
             ["rules"], ["cotangents"], ["backprop"], ["tree"], ["transforms"], ["functions"],
-            ["convolution"], ["pooling"], ["differences"], ["conduct"], ["sketch"], ["blame"],
+            ["convolution"], ["pooling"], ["differences"], ["sketch"], ["conduct"], ["blame"],
             ["check"], ["nn"], ["optim"], ["debugging"], ["inspect"], ["explain"], [""],
             ["testing"]]
 VAE = [["data"], ["distributions"], ["networks"], ["models"], ["objectives"], ["training"],

@@ -95,12 +95,12 @@ rule(np.where,
      elementwise=True, selects=True)
 rule(np.nan_to_num, lambda g, y, x: np.where(np.isfinite(x), g, 0), elementwise=True, selects=True)
 
-clip_between = Primitive(
-    np.clip,
+clip_between = Primitive(  # np.clip(number, low, array) has the dtype float64 of the number
+    lambda x, low, high: np.clip(x, low, high).astype(np.result_type(x, low, high), copy=False),
     lambda g, y, x, low, high: np.where((x >= low) & (x <= high), g, 0),
     lambda g, y, x, low, high: np.where(x < low, g, 0),
     lambda g, y, x, low, high: np.where((x > high) & (x >= low), g, 0),
-    elementwise=True, selects=True)
+    elementwise=True, selects=True, name="clip")
 
 
 @composed(np.clip)

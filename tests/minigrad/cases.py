@@ -88,7 +88,7 @@ add(np.power, (lambda x: x**2 + x**3, normal(3)), (lambda x: x**0 + x**1, normal
     (lambda y: np.zeros(2) ** y, np.array([1., 2.5])))
 add(np.where, (lambda x, y: np.where(np.arange(3) > 0, x, y), normal(2, 3), normal(3)),
     (lambda x: np.where(np.array([[True], [False]]), x, 0.0), normal(3)))
-add(np.clip, (lambda x: np.clip(x, -.5, .5), np.array([-2., -.1, .3, 2.])),
+add(np.clip, (lambda a: np.clip(.5, -1., a), np.array([-2., .3, 2.])), (lambda x: np.clip(x, -.5, .5), np.array([-2., -.1, .3, 2.])),
     (lambda x: np.clip(x, None, .5), np.array([-2., -.1, .3, 2.])),
     (lambda x: x.clip(min=-.5), np.array([-2., -.1, .3, 2.])),
     (lambda x, a, b: np.clip(x, a, b), np.array([-2., -.1, .3, 2.]), np.array(-1.), np.array(1.)))

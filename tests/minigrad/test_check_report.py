@@ -235,6 +235,17 @@ def test_the_report_says_what_was_compared():
                     str(report))
 
 
+def test_slopes_that_cancel_to_zero_inside_are_right():
+    w = np.array([[0, 0], [-0.875, 0.875]])
+    mg.check_grads(lambda x, w: w @ np.tile(x, 2), (np.array(0.0), w))
+    mg.check_grads(lambda x, c: x / c / x, (np.array([0.5, 3.0]), np.array([0.7, 0.3])))
+    mg.check_grads(lambda x: np.sum(mg.softmax(x)), (X,))
+
+
+def test_a_layer_is_a_function_of_its_input():
+    mg.check_grads(mg.nn.Dense(5, 3, rng=np.random.default_rng(0), dtype=np.float64), (X,))
+
+
 @pytest.mark.parametrize("options, text", [({"method": "magic"}, '"auto", "difference"'),
                                            ({"args": X}, "args is a tuple of arguments")])
 def test_wrong_calls_are_explained(options, text):
