@@ -39,7 +39,7 @@ from minigrad.transforms import grad, hessian, hvp, jacobian, jvp, value_and_gra
 
 if TYPE_CHECKING:
     from minigrad import testing
-    from minigrad.check import GradientError, check_grads
+    from minigrad.check import GradientError, Undecided, check_grads
     from minigrad.debugging import NumericalError, OverwrittenError, debug
     from minigrad.explain import explain_zero
     from minigrad.inspect import show
@@ -47,9 +47,9 @@ if TYPE_CHECKING:
 tune()
 
 # Loaded when asked for: importing what checks and debugs would take as long as all the rest.
-LATER = {"GradientError": "check", "check_grads": "check", "debug": "debugging",
-         "NumericalError": "debugging", "OverwrittenError": "debugging", "explain_zero": "explain",
-         "show": "inspect"}
+LATER = {"GradientError": "check", "Undecided": "check", "check_grads": "check",
+         "debug": "debugging", "NumericalError": "debugging", "OverwrittenError": "debugging",
+         "explain_zero": "explain", "show": "inspect"}
 
 
 def __getattr__(name: str) -> Any:
@@ -60,9 +60,13 @@ def __getattr__(name: str) -> Any:
     return getattr(import_module(f"minigrad.{LATER[name]}"), name)
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 __all__ = [
-    "GradientError", "NoRule", "NumericalError", "OverwrittenError", "Tensor", "affine",
-    "avg_pool2d", "check_grads", "conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d",
+    "GradientError", "NoRule", "NumericalError", "OverwrittenError", "Tensor", "Undecided",
+    "affine", "avg_pool2d", "check_grads", "conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d",
     "debug", "elu", "explain_zero", "gelu", "grad", "hessian", "hvp", "index_put", "jacobian",
     "jvp", "leaky_relu", "log_sigmoid", "log_softmax", "logsumexp", "max_pool2d", "nn", "optim",
     "polygamma", "primitive", "relu", "rule", "show", "sigmoid", "silu", "softmax", "softplus",

@@ -47,11 +47,17 @@ def wrong(derivative: Derivative, mode: str, k: int, v: ndarray, i: int, found: 
     if d.kink[i]:
         told = (f"{found[i]:.9g} at a kink; the derivative from the left is {d.left[i]:.9g}, from "
                 f"the right {d.right[i]:.9g}, and none near by is that")
+    elif np.isnan(found[i]):
+        told = f"no number, where f is finite, and its finite difference {d.value[i]:.9g}"
     else:
         told = (f"{found[i]:.9g}, finite difference {d.value[i]:.9g}, off by "
                 f"{abs(found[i] - d.value[i]):.3g} where {allowed[i]:.3g} is allowed")
+    reverse = float(np.sum(derivative.pulled(w)[k] * v))
+    other = ("  reverse mode agrees with the finite difference: the vjp is not linear in the "
+             "cotangent, or makes a constant of it\n"
+             if mode.startswith("forward") and abs(reverse - d.value[i]) <= allowed[i] else "")
     return (f"{_title(derivative, k)}\n  {mode}, {derivative.numbers.name(i)} along "
-            f"{_direction(derivative, v)}: {told}\n{_worst(derivative, k, v, w)}"
+            f"{_direction(derivative, v)}: {told}\n{other or _worst(derivative, k, v, w)}"
             f"{_accuracy(d, i)}")
 
 
@@ -70,7 +76,7 @@ def vague(derivative: Derivative, mode: str, k: int, i: int, found: ndarray, d: 
             f"{found[i]:.9g}, finite difference {d.value[i]:.9g} ± {8 * d.error[i]:.2g}\n"
             "  there may be kinks or the edge of a domain near by, an infinite slope, float32 "
             "within the function, or much rounding: move the arguments, subtract what is large and "
-            'constant, or try method="complex"')
+            'constant, or try method="complex", order=1')
 
 
 def _title(derivative: Derivative, k: int, verdict: str = "is wrong") -> str:

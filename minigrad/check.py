@@ -42,8 +42,9 @@ class Report:
             self.notes.append(text)
 
     def __str__(self) -> str:
-        return "\n".join([f"{self.name}: {self.entries} derivatives up to order {self.order} are "
-                          f"right to a relative {self.accuracy:.1e}", *self.notes])
+        compared = (f"{self.entries} derivatives up to order {self.order} are right to a relative "
+                    f"{self.accuracy:.1e}") if self.entries else "there was nothing to compare"
+        return "\n".join([f"{self.name}: {compared}", *self.notes])
 
 
 @dataclass
@@ -82,19 +83,31 @@ def check_grads(f: Callable, args: tuple, order: int = 2, *, full: bool = False,
     """
     if method not in ("auto", "difference", "complex"):
         raise ValueError(f'check_grads(method={method!r}): "auto", "difference" or "complex"')
+    if method == "complex" and order > 1:
+        raise ValueError('check_grads(method="complex") is for order=1: gradients are computed of '
+                         "real arrays, and can't be evaluated at complex ones")
+    if order < 1 or directions < 1 or not 0 <= rtol < 1:
+        raise ValueError(f"check_grads(order={order}, directions={directions}, rtol={rtol}): at "
+                         "least order 1, one direction, and an rtol from 0 to 1")
     if not isinstance(args, tuple):
         raise TypeError(f"check_grads(f, args): args is a tuple of arguments, such as (x,), and "
                         f"not {type(args).__name__}")
+    names = blame.arguments(f, args)
+    for name, a in zip(names, flatten(args)[0]):
+        if np.asarray(a).dtype.kind != "f":
+            raise TypeError(f"check_grads: {name} is {np.asarray(a).dtype}, and no floating-point "
+                            f"number or array: bind it, as in lambda x: f(x, {name})")
     rng = np.random.default_rng(0) if rng is None else rng
     report = Report(blame.name_of(f), order)
     if any(np.asarray(a).dtype == np.float32 for a in flatten(args)[0]):
         report.note("the arguments were float32, and were checked as float64")
     exact = tree_map(lambda a: np.array(a, np.float64), args)
     f = conduct.frozen(f)
-    if fault := conduct.fault_of(f, exact, rng):
-        raise GradientError(f"{report.name}: {fault}")
-    options = Options(order, full, rtol, directions, method, rng)
-    Derivative(f, exact, 1, report, options, blame.arguments(f, args)).check()
+    with np.errstate(all="ignore"):  # what matters is in the verdict
+        if fault := conduct.fault_of(f, exact, rng):
+            raise GradientError(f"{report.name}: {fault}")
+        options = Options(order, full, rtol, directions, method, rng)
+        Derivative(f, exact, 1, report, options, names).check()
     if keeps_dtype and (fault := conduct.widening(f, exact)):
         raise GradientError(f"{report.name}: {fault}; convert constants to the dtype of the "
                             "arguments, or pass keeps_dtype=False")
@@ -221,9 +234,13 @@ class Derivative:
             pushed = jvp(self.f, self.args, self.build(tangents))[1]
         except TypeError as error:  # a rule that takes no Tensors
             if self.level < self.options.order:
-                raise
-            self.report.note("forward mode was left out, since the rule can't be differentiated: "
-                             + str(error).splitlines()[0])
+                raise TypeError(
+                    f"a vjp of {self.report.name} can't be differentiated, as order "
+                    f"{self.options.order} asks: write it with functions that have rules, "
+                    "np.where or mg.index_put instead of item assignment, or check with order=1 "
+                    f"({error})") from error
+            self.report.note("only reverse mode was checked: the vjp can't be differentiated")
+            self.report.entries += 1
             return None
         return self.numbers.of(arrays(pushed))
 

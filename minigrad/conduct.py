@@ -33,6 +33,10 @@ def frozen_noise(*generators: np.random.Generator) -> Iterator[None]:
     So a function that draws noise is one function of its arguments.  With no generators given,
     those that the function itself refers to (its closure, defaults and globals).
     """
+    for g in generators:
+        if not isinstance(g, np.random.Generator):
+            raise TypeError(f"frozen_noise({g!r:.40}): give the generators that the function draws "
+                            "from, as np.random.default_rng makes them, or none")
     token = _frozen.set(generators)
     try:
         yield
@@ -75,7 +79,8 @@ def fault_of(f: Callable, args: tuple, rng: np.random.Generator) -> str | None:
         return "the function modifies an argument in place"
     if fault := _difference(out, f(*args)):
         return (f"two evaluations at the same arguments differ ({fault}); if it draws noise, check "
-                "it inside of mg.testing.frozen_noise(rng), or pass the noise as an argument")
+                "it inside of mg.testing.frozen_noise(rng), with every generator that it draws "
+                "from, or pass the noise as an argument")
     w = tree_map(lambda y: rng.standard_normal(np.shape(y)), out)
     given = tree_map(np.array, w)
     first = [np.array(g) for g in arrays(pullback(w))]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy import ndarray
 
 EPS = float(np.finfo(np.float64).eps)
-STEPS = tuple(0.03 / 16**k for k in range(6))
+STEPS = tuple(0.03 / 16**k for k in range(8))
 RATIO = 0.6  # of h to the next; by powers of two rounding would be the same at each, and unseen
 TIMES = (1.0, RATIO, RATIO**2, -1.0, -RATIO, -(RATIO**2))
 
@@ -44,12 +44,15 @@ def slope(f: Callable[[float], ndarray], rtol: float, steps: Iterable[float] = S
     otherwise others are tried too, and each entry has the step that is best for it.  An entry's
     errors are not below the lower quartile of its part: among many, some look exact by chance.
     """
-    start, best, narrow = f(0.0), None, None
+    start, best, narrow, moves = f(0.0), None, None, False
     for h in steps:
         narrow = _differences(f, start, h)
         narrow = narrow._replace(error=at_least_usual(narrow.error, parts),
                                  spread=at_least_usual(narrow.spread, parts))
         narrow = narrow._replace(kink=np.abs(narrow.right - narrow.left) > 10 * narrow.spread)
+        still = (narrow.value == 0) & (narrow.left == 0) & (narrow.right == 0)
+        narrow.error[still & moves] = np.inf  # results rounded to coarse steps, and no slope of 0
+        moves |= (np.abs(narrow.value) > 8 * narrow.error) & ~narrow.kink
         best = narrow if best is None else _better(best, narrow)
         enough = 0.05 * rtol * at_least_usual(np.abs(best.value), parts)
         good = best.error <= np.maximum(enough, 2 * _noise(start, h))
@@ -111,8 +114,7 @@ def _noise(start: ndarray, h: float) -> ndarray:
 def _better(one: Slope, other: Slope) -> Slope:
     """Entry by entry, that of smaller error, and the sides of smaller spread.
 
-    But two that contradict each other say how large the error is: an f whose results are rounded to
-    coarse steps has slope 0, as exactly as could be, on each of them.
+    But two that contradict each other say how large the error is.
     """
     between = np.abs(other.value - one.value)
     contradiction = ((between > 8 * (one.error + other.error)) & ~one.kink
