@@ -66,9 +66,10 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "GradientError", "NoRule", "NumericalError", "OverwrittenError", "Tensor", "Undecided",
-    "affine", "avg_pool2d", "check_grads", "conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d",
-    "debug", "elu", "explain_zero", "gelu", "grad", "hessian", "hvp", "index_put", "jacobian",
-    "jvp", "leaky_relu", "log_sigmoid", "log_softmax", "logsumexp", "max_pool2d", "nn", "optim",
-    "polygamma", "primitive", "relu", "rule", "show", "sigmoid", "silu", "softmax", "softplus",
-    "stop_gradient", "testing", "upsample2d", "value_and_grad", "vjp",
+    "affine", "avg_pool2d", "check_grads", "conv1d", "conv2d", "conv_transpose1d",
+    "conv_transpose2d", "debug", "elu", "explain_zero", "gelu", "grad", "hessian", "hvp",
+    "index_put", "jacobian", "jvp", "leaky_relu", "log_sigmoid", "log_softmax", "logsumexp",
+    "max_pool2d", "nn", "optim", "polygamma", "primitive", "relu", "rule", "show", "sigmoid",
+    "silu", "softmax", "softplus", "stop_gradient", "testing", "upsample2d", "value_and_grad",
+    "vjp",
 ]  # fmt: skip

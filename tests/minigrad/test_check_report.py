@@ -74,7 +74,7 @@ def test_a_jump_has_nothing_to_compare_with_and_is_reported():
 # -- what can't be judged -------------------------------------------------------------------------
 def test_an_infinite_slope_and_coarse_rounding_within_are_not_judged():
     with np.errstate(divide="ignore"):
-        for f in (np.sqrt, lambda x: np.sin(x.astype(np.float16))):
+        for f in (np.sqrt, lambda x: np.sin((x + 64).astype(np.float32))):
             with pytest.raises(Undecided, match="can’t be judged"):
                 mg.check_grads(f, (np.array([0.0, 2.0]),), order=1)
 
