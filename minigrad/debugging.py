@@ -109,8 +109,11 @@ def _forward_text(node: Tensor) -> str:
 
 def _backward_text(node: Tensor, k: int, g: Any, part: Any) -> str:
     index, shape = first_bad(part), part.shape
+    held = next((f", from argument {i}, {_origin(node, i)}, that already holds one"
+                 for i, v in enumerate(node.values) if is_array(v) and not finite(v)), "")
+    made = untraced(part)[index]
     return "\n".join([
-        f"the vjp of {node.rule.name} for argument {k} made {untraced(part)[index]}, backwards",
+        f"the vjp of {node.rule.name} for argument {k} made {made}, backwards{held}",
         _place(node), f"  its result: {summary(part)}",
         f"  cotangent: {summary(g, index, shape)}", *_arguments(node, index, shape),
         f"  {node.rule.name}: {summary(node.data, index, shape)}"])

@@ -33,7 +33,7 @@ def lookup(function: Callable) -> Callable:
         name = f"{getattr(function, '__module__', None) or 'numpy'}.{function.__name__}"
         raise NoRule(f"{name} has no derivative rule; write it with functions that have one, or "
                      f"add it: mg.rule({name}, lambda g, out, *args: …), see docs/engine.md; "
-                     "for the value alone pass t.data")
+                     "for the value alone pass mg.stop_gradient(t)")
     return RULES[function]
 
 

@@ -83,9 +83,9 @@ class Tensor(Arraylike):
 
     def __array__(self, *args: Any, **options: Any) -> ndarray:
         raise TypeError("a Tensor does not turn into an ndarray by itself, since its gradient "
-                        "would be lost: use t.data, or a function of NumPy or minigrad "
-                        "(scipy.special.polygamma, logsumexp and softmax are no ufuncs: "
-                        "use mg.polygamma, mg.logsumexp, mg.softmax)")
+                        "would be lost: use mg.stop_gradient(t) for its value, or a function of "
+                        "NumPy or minigrad (scipy.special.polygamma, logsumexp and softmax are no "
+                        "ufuncs: use mg.polygamma, mg.logsumexp, mg.softmax)")
 
     def __repr__(self) -> str:
         if type(self.data) is Tensor:
@@ -189,7 +189,7 @@ class Primitive:
     def _check_rest(self, args: tuple) -> None:
         if any(type(a) is Tensor for a in args[self.arity:]):
             raise NoRule(f"{self.name} has no derivative with respect to this argument: only its "
-                         f"first {self.arity} may be Tensors; pass t.data to treat it as constant")
+                         f"first {self.arity} may be Tensors; mg.stop_gradient(t) is a constant")
         if self.parameters and len(args) > self.positional:
             raise NoRule(f"{self.name} with {len(args)} arguments by position has no derivative "
                          f"rule; it has one for ({', '.join(self.parameters[:self.positional])})")

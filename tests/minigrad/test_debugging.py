@@ -319,3 +319,10 @@ def test_a_sum_that_overflows_at_a_leaf_is_found():
     with pytest.raises(NumericalError, match=r"the cotangent that came to a leaf \(1,\) is not"), \
             np.errstate(over="ignore"), mg.debug():
         np.sum(np.stack([x * big * 1e-300, x * big * 1e-300])).backward(np.array(1e300))
+
+
+def test_a_nan_that_a_constant_holds_is_said_to_come_from_there_on_the_way_back_too():
+    x = mg.Tensor(np.ones(2))
+    with pytest.raises(NumericalError, match=r"made nan, backwards, from argument 1, a constant, "
+                                             r"that already holds one"), mg.debug(forward=False):
+        np.sum(x * np.array([np.nan, 1.0])).backward()
