@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from functools import wraps
+from functools import partial, wraps
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
 from numpy import ndarray
 
+from minigrad.differences import EPS
 from minigrad.sketch import arrays
 from minigrad.tensor import untraced
 from minigrad.transforms import vjp
@@ -85,7 +87,7 @@ def fault_of(f: Callable, args: tuple, rng: np.random.Generator) -> str | None:
     given = tree_map(np.array, w)
     first = [np.array(g) for g in arrays(pullback(w))]
     with np.errstate(all="ignore"), suppress(ValueError, ArithmeticError):
-        f(*tree_map(lambda a: a * (1 + 1e-3), args))  # what it keeps between calls shows now
+        f(*tree_map(lambda a: a * 1.001 + 0.001, args))  # what it keeps between calls shows now
     second = arrays(pullback(w))
     if _difference(args, before):
         return "the vjp modifies an argument in place"
@@ -94,12 +96,24 @@ def fault_of(f: Callable, args: tuple, rng: np.random.Generator) -> str | None:
     if fault := _difference(first, second):
         return ("calling the vjp twice with the same cotangent gives two answers "
                 f"({fault}): it draws noise, or changes what it keeps, or another call does")
+    for factor in (2.0**-20, 2.0**20):
+        scaled = arrays(pullback(tree_map(partial(np.multiply, factor), w)))
+        if fault := _difference(first, [g / factor for g in scaled]):
+            return f"the vjp is not linear: for a {factor:g} times larger cotangent ({fault})"
+    near, pull = vjp(f, *tree_map(lambda a: a * (1 + EPS * rng.integers(-8, 9, a.shape)), args))
+    rounding = [_spread(out, near), _spread(first, pull(w))]
     for layout, moved in LAYOUTS.items():
         others, theirs = tree_map(moved, args), tree_map(moved, w)
         again, pull = vjp(f, *others)
-        if fault := _difference(out, again) or _difference(first, arrays(pull(theirs))):
+        if fault := (_difference(out, again, rounding[0])
+                     or _difference(first, pull(theirs), rounding[1])):
             return f"{layout} arrays of the same values give another answer ({fault})"
     return None
+
+
+def _spread(a: Any, b: Any) -> list[float]:
+    """Of each array, how far rounding of the arguments moves its elements; generously."""
+    return [64 * float(np.max(np.abs(x - y), initial=0.0)) for x, y in zip(arrays(a), arrays(b))]
 
 
 LAYOUTS: dict[str, Callable[[ndarray], ndarray]] = {
@@ -108,13 +122,13 @@ LAYOUTS: dict[str, Callable[[ndarray], ndarray]] = {
 }
 
 
-def _difference(a: Any, b: Any) -> str | None:
+def _difference(a: Any, b: Any, rounding: Iterable[float] = ()) -> str | None:
     """The first place where two containers of arrays differ by more than rounding."""
-    for x, y in zip(arrays(a), arrays(b)):
+    for x, y, least in zip_longest(arrays(a), arrays(b), rounding, fillvalue=0.0):
         if x.shape != y.shape:
             return f"shapes {x.shape} and {y.shape}"
         scale = np.max(np.abs(x), initial=0.0, where=np.isfinite(x))
-        different = ~np.isclose(x, y, rtol=0, atol=SAME * scale, equal_nan=True)
+        different = ~np.isclose(x, y, rtol=0, atol=SAME * scale + least, equal_nan=True)
         if np.any(different):
             i = tuple(np.argwhere(different)[0].tolist())
             return f"{x[i]:.12g} and {y[i]:.12g} at {list(i)}"

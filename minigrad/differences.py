@@ -119,20 +119,24 @@ def _better(one: Slope, other: Slope) -> Slope:
     between = np.abs(other.value - one.value)
     contradiction = ((between > 8 * (one.error + other.error)) & ~one.kink
                      & (one.error < 0.1 * np.abs(one.value)))
-    better = (other.error < one.error) & ~contradiction
+    coarse = (one.error > 0.05 * np.abs(one.value)) & (other.error < 1e-3 * np.abs(other.value))
+    better = ((other.error < one.error) | coarse) & ~contradiction
     narrower = (other.spread < one.spread) & ~contradiction
     choose = [better] * 3 + [narrower] * 4 + [better]
     best = Slope(*(np.where(c, b, a) for c, a, b in zip(choose, one, other)))
     return best._replace(error=np.where(contradiction, between, best.error))
 
 
-def nearby(draw: Callable[[], Callable[[float], ndarray]], samples: int = 16,
-           h: float = 1e-6) -> tuple[ndarray, ndarray]:
+def nearby(draw: Callable[[], Callable[[float], ndarray]], h: float,
+           samples: int = 32) -> tuple[ndarray, ndarray]:
     """The least and the largest slope on lines that `draw` puts through other points.
 
-    Around a kink those are the slopes of the smooth pieces that meet there (Clarke 1983).
+    Around a kink those are the slopes of the smooth pieces that meet there (Clarke 1983).  Where
+    more than two meet, not all are drawn: then as much again is added on both sides.
     """
-    lines = [draw() for _ in range(samples)]
     with np.errstate(all="ignore"):
-        slopes = [(f(h) - f(-h)) / (2 * h) for f in lines]
-    return np.nanmin(slopes, axis=0), np.nanmax(slopes, axis=0)
+        slopes = np.sort([(f(h) - f(-h)) / (2 * h) for f in (draw() for _ in range(samples))], 0)
+    low, high = slopes[0], slopes[-1]
+    width = high - low
+    several = np.sum(np.diff(slopes, axis=0) > 0.02 * width, axis=0) > 1
+    return low - several * width, high + several * width

@@ -60,7 +60,7 @@ def test_a_slope_that_is_on_neither_side_of_the_kink_is_wrong(slope):
 @pytest.mark.parametrize("n", [2, 3, 7])
 def test_a_tie_that_is_counted_twice_is_wrong(n):
     wrong = P(np.max, lambda g, y, x: g * (x == y), name="planted")
-    with pytest.raises(GradientError, match="at a kink"):
+    with pytest.raises(GradientError, match="is wrong"):
         mg.check_grads(wrong, (np.ones(n),), order=1)
 
 
@@ -205,8 +205,8 @@ def test_a_small_argument_is_not_hidden_by_a_large_one():
 
 
 def test_a_small_entry_of_the_result_is_not_hidden_by_a_large_one():
-    scales = np.array([1e8, 1, 1e-8])
-    f = P(lambda x: scales * np.sin(x), lambda g, y, x: g * np.cos(x) * [1e8, 1, 0], name="f")
+    scales = np.array([1e6, 1, 1e-6])
+    f = P(lambda x: scales * np.sin(x), lambda g, y, x: g * np.cos(x) * [1e6, 1, 0], name="f")
     with pytest.raises(GradientError, match=r"result\[2\]"):
         mg.check_grads(f, (X[:3],), order=1, keeps_dtype=False)
 
@@ -214,16 +214,16 @@ def test_a_small_entry_of_the_result_is_not_hidden_by_a_large_one():
 def test_full_compares_the_whole_jacobian_in_both_modes():
     a = np.random.default_rng(0).standard_normal((4, 5))
     report = mg.check_grads(lambda x: np.tanh(a @ x), (X,), full=True, order=1)
-    assert report.entries == 2 * 4 * 5
+    assert report.entries == 2 * 4 * 5 + 4  # and one direction beside
     report = mg.check_grads(lambda x: np.tanh(a @ x), (X,), full=True)
-    assert report.entries == 2 * 4 * 5 + 2 * 5 * 5 and report.accuracy < 1e-5
+    assert report.entries == 2 * 4 * 5 + 2 * 5 * 5 + 4 and report.accuracy < 1e-5
     with pytest.raises(GradientError, match="along a coordinate"):
         mg.check_grads(sine(lambda g, y, x: 2 * g * np.cos(x)), (X,), full=True)
 
 
 def test_a_rule_that_takes_no_tensors_is_checked_in_reverse_mode():
     report = mg.check_grads(sine(lambda g, y, x: np.asarray(g) * np.cos(x)), (X,), order=1)
-    assert "only reverse mode was checked" in str(report) and report.entries == 2
+    assert "only reverse mode was checked" in str(report) and report.entries == 3
     wrong = sine(lambda g, y, x: 1.001 * np.asarray(g) * np.cos(x))
     with pytest.raises(GradientError, match="reverse mode"):
         mg.check_grads(wrong, (X,), order=1)
@@ -231,7 +231,7 @@ def test_a_rule_that_takes_no_tensors_is_checked_in_reverse_mode():
 
 def test_the_report_says_what_was_compared():
     report = mg.check_grads(np.sin, (X,))
-    assert re.match(r"sin: 20 derivatives up to order 2 are right to a relative \d\.\de-0[67]\Z",
+    assert re.match(r"sin: 25 derivatives up to order 2 are right to a relative \d\.\de-0[67]\Z",
                     str(report))
 
 
@@ -268,6 +268,40 @@ def test_a_vjp_that_makes_a_constant_of_its_cotangent_is_told_apart():
 
 def test_nothing_to_compare_is_said():
     assert "there was nothing to compare" in str(mg.check_grads(np.sin, (np.zeros((0, 3)),)))
+
+
+@pytest.mark.parametrize("f, x", [
+    (np.tanh, 14.0), (np.tanh, 18.0), (mg.softmax, [0, 30, -20]), (mg.log_softmax, [0, 30]),
+    (mg.sigmoid, [-20, 15]), (np.sort, [0, 0, 0]), (np.linalg.inv, [[1, 1], [1, 1.00001]]),
+    (lambda x: np.exp(-0.5 * (x / 1e-4) ** 2), [1e-4, 0]), (mg.relu, np.zeros((40, 40))),
+    (lambda b: mg.relu(b) @ np.random.default_rng(1).standard_normal((6, 2)), np.zeros(6))])
+def test_saturated_narrow_and_tied_functions_are_not_refused(f, x):
+    mg.check_grads(f, (np.array(x, float),))
+
+
+def test_a_slope_that_was_kept_from_the_first_call_is_found_beside_the_arguments():
+    kept = {}
+    wrong = sine(lambda g, y, x: g * kept.setdefault(x.dtype, np.cos(mg.stop_gradient(x))))
+    with pytest.raises(GradientError, match=r"at arguments 0.1 % beside those given"):
+        mg.check_grads(wrong, (X,), order=1)
+
+
+def test_kinks_hide_no_wrong_slope_elsewhere_in_a_sum():
+    wrong = P(lambda x: np.sum(np.maximum(x, 0)), lambda g, y, x: 1.2 * g * (x > 0).astype(x.dtype))
+    with pytest.raises(GradientError):
+        mg.check_grads(wrong, (np.array([0.0] * 10 + [0.5, -1.0]),))
+
+
+def test_one_small_element_hides_no_wrong_slope():
+    wrong = P(lambda x: np.sum(np.exp(x)),
+              lambda g, y, x: g * np.exp(x) * (np.arange(3) > 0).astype(x.dtype))
+    with pytest.raises(GradientError, match=r"by x\[0\]"):
+        mg.check_grads(wrong, (np.array([1e-5, 1.0, 2.0]),))
+
+
+def test_a_vjp_that_is_linear_only_for_small_cotangents_is_named():
+    with pytest.raises(GradientError, match="the vjp is not linear"):
+        mg.check_grads(sine(lambda g, y, x: np.clip(g, -9, 9) * np.cos(x)), (X,))
 
 
 def test_a_layer_is_a_function_of_its_input():
