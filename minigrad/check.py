@@ -291,7 +291,7 @@ class Derivative:
         with np.errstate(invalid="ignore", divide="ignore"):
             off = abs(found - d.value)
             excess = off / allowed
-        right = (off <= allowed + 4 * least) | nothing
+        right = (off <= allowed + 32 * least) | nothing
         slack = rtol * scale + 8 * d.spread
         inside = ((found >= np.minimum(d.left, d.right) - slack)
                   & (found <= np.maximum(d.left, d.right) + slack))
@@ -335,7 +335,7 @@ class Derivative:
         terms = w[on] * d.value[on]
         found = float(np.sum(self.pulled(w)[k] * v))
         expected, error = float(np.sum(terms)), 8 * float(np.linalg.norm(w[on] * d.error[on]))
-        error += 4 * float(np.linalg.norm((w * self._rounding())[on]))
+        error += 32 * float(np.linalg.norm((w * self._rounding())[on]))
         allowed = self.options.rtol * max(float(np.linalg.norm(terms)), abs(found)) + error
         if not abs(found - expected) <= allowed:
             raise GradientError(blame.wrong_sum(self, k, v, w, found, expected, allowed, d))
