@@ -291,7 +291,8 @@ class Derivative:
         with np.errstate(invalid="ignore", divide="ignore"):
             off = abs(found - d.value)
             excess = off / allowed
-        right = (off <= allowed + 32 * least) | nothing
+        nothing |= (off > allowed) & (off <= allowed + 32 * least)  # neither right nor wrong
+        right = (off <= allowed) | nothing
         slack = rtol * scale + 8 * d.spread
         inside = ((found >= np.minimum(d.left, d.right) - slack)
                   & (found <= np.maximum(d.left, d.right) + slack))
@@ -344,7 +345,7 @@ class Derivative:
         for which, what in ((d.kink, "at a kink, or closer to one than the step: between the "
                                      "derivatives from the left and the right, or near by"),
                             (d.jump, "at a jump, where there is nothing to compare with"),
-                            (nothing, "too small to be told from 0 beside the rounding of f")):
+                            (nothing, "too small to be judged beside the rounding of f")):
             if np.any(which):
                 self.seen[k, what] = self.seen.get((k, what), False) | which
 
