@@ -110,7 +110,8 @@ def check_grads(f: Callable, args: tuple, order: int = 2, *, full: bool = False,
         options = Options(order, full, rtol, directions, method, rng)
         Derivative(f, exact, 1, report, options, names).check()
         _check_beside(f, exact, report, options, names)
-    if keeps_dtype and (fault := conduct.widening(f, exact)):
+        fault = conduct.widening(f, exact) if keeps_dtype else None
+    if fault:
         raise GradientError(f"{report.name}: {fault}; convert constants to the dtype of the "
                             "arguments, or pass keeps_dtype=False")
     return report
@@ -288,9 +289,8 @@ class Derivative:
         noise = np.minimum(error, 1e-8 * self.magnitude) + least
         nothing = (abs(found) <= noise) & (abs(d.value) <= noise)
         d = d._replace(jump=d.jump & ~nothing)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            off = abs(found - d.value)
-            excess = off / allowed
+        off = abs(found - d.value)
+        excess = off / allowed
         nothing |= (off > allowed) & (off <= allowed + 32 * least)  # neither right nor wrong
         right = (off <= allowed) | nothing
         slack = rtol * scale + 8 * d.spread
@@ -370,7 +370,7 @@ class Derivative:
 def _sharpened(d: Slope, vague: ndarray, f: Callable) -> Slope:
     """The complex step in place of inaccurate differences, where the two agree."""
     try:
-        with np.errstate(all="ignore"), warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.simplefilter("error", np.exceptions.ComplexWarning)
             c = by_complex_step(f)
     except Exception:  # whatever a function does that is not made for complex numbers

@@ -86,7 +86,7 @@ def fault_of(f: Callable, args: tuple, rng: np.random.Generator) -> str | None:
     w = tree_map(lambda y: rng.standard_normal(np.shape(y)), out)
     given = tree_map(np.array, w)
     first = [np.array(g) for g in arrays(pullback(w))]
-    with np.errstate(all="ignore"), suppress(ValueError, ArithmeticError):
+    with suppress(ValueError, ArithmeticError):
         f(*tree_map(lambda a: a * 1.001 + 0.001, args))  # what it keeps between calls shows now
     second = arrays(pullback(w))
     if _difference(args, before):
@@ -158,7 +158,7 @@ class _Widths(Watch):
 
 def widening(f: Callable, args: tuple) -> str | None:
     """The operation that turns float32 into float64, in words; or None."""
-    with np.errstate(all="ignore"), _Widths()() as widths:
+    with _Widths()() as widths:
         try:
             out, pullback = vjp(f, *tree_map(lambda a: np.asarray(a, np.float32), args))
             pullback(tree_map(lambda y: np.ones(np.shape(y), np.asarray(untraced(y)).dtype), out))
