@@ -304,3 +304,9 @@ def test_the_number_of_threads_changes_no_bit(monkeypatch, rng, shape, dtype):
         np.testing.assert_array_equal(slope, found[0][1])
     np.testing.assert_allclose(found[0][0], np.sum(x * logits - np.logaddexp(0, logits), axis=-1),
                                rtol=1e-4 if dtype == np.float32 else 1e-10)
+
+
+@pytest.mark.parametrize("std", [1.0, mg.Tensor(np.ones(3))], ids=["constant", "Tensor"])
+def test_the_noise_of_a_draw_is_shown_as_noise(rng, std):
+    z = Normal(mg.Tensor(np.zeros(3)), std).sample(rng=rng)
+    assert " noise (3,)" in mg.show(z) and " constant" not in mg.show(z)

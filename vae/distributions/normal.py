@@ -75,7 +75,7 @@ class Normal(Distribution):
         and gradients pass to mean and std.
         """
         noise = mark(rng.standard_normal(shape + self.shape, dtype=self.std.dtype), "noise")
-        return self.mean + self.std * noise
+        return self.mean + mark(self.std * noise, "noise")  # of a constant std it is noise still
 
     def log_prob(self, x: Any) -> Any:
         """log density per event, in nats."""
