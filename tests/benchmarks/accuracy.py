@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from minigrad.differences import EPS, by_complex_step, slope
+from minigrad.differences import EPS, RATIO, by_complex_step, slope
 
 X = 0.7
 STEPS = 2.0 ** -np.arange(2, 50)
@@ -26,8 +26,9 @@ def central(h: float) -> float:
 
 
 def extrapolated(h: float) -> float:
-    once = [(4 * central(h / 2 / k) - central(h / k)) / 3 for k in (1, 2)]
-    return (16 * once[1] - once[0]) / 15
+    a, b, c = (central(h * RATIO**k) for k in range(3))
+    once = [(fine - RATIO**2 * coarse) / (1 - RATIO**2) for coarse, fine in ((a, b), (b, c))]
+    return (once[1] - RATIO**4 * once[0]) / (1 - RATIO**4)
 
 
 def main() -> None:
