@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
+from minigrad import noise
 from minigrad.differences import EPS
 from minigrad.sketch import arrays
 from minigrad.tensor import untraced
@@ -27,13 +28,15 @@ _frozen: ContextVar[tuple | None] = ContextVar("frozen", default=None)
 # -- noise ----------------------------------------------------------------------------------------
 @contextmanager
 def frozen_noise(*generators: np.random.Generator) -> Iterator[None]:
-    """Inside, `mg.check_grads` lets these generators begin anew whenever it evaluates the function.
+    """Inside, `mg.check_grads` lets the function draw the same noise whenever it evaluates it.
 
         with mg.testing.frozen_noise(rng):
             mg.check_grads(lambda mean: vae.Normal(mean, 1.0).sample(rng=rng), (mean,))
 
-    So a function that draws noise is one function of its arguments.  With no generators given,
-    those that the function itself refers to (its closure, defaults and globals).
+    So a function that draws noise is one function of its arguments.  What the library draws
+    (`sample` of a distribution, Dropout) is recorded once and replayed, as by `vae.noise`; for what
+    the function draws itself these generators begin anew.  With no generators given, those that
+    the function itself refers to (its closure, defaults and globals).
     """
     for g in generators:
         if not isinstance(g, np.random.Generator):
@@ -47,19 +50,30 @@ def frozen_noise(*generators: np.random.Generator) -> Iterator[None]:
 
 
 def frozen(f: Callable) -> Callable:
-    """`f`, inside of `frozen_noise` with its generators set back before each call."""
+    """`f`, inside of `frozen_noise` with the same noise in each call."""
     generators = _frozen.get()
     if generators is None:
         return f
     generators = generators or _generators(f)
     states = [g.bit_generator.state for g in generators]
 
-    @wraps(f)
-    def begin_anew(*args: Any) -> Any:
+    recorded: noise.Noise | None = None
+
+    def begin_anew() -> None:
         for g, state in zip(generators, states):
             g.bit_generator.state = state
-        return f(*args)
-    return begin_anew
+
+    @wraps(f)
+    def same(*args: Any) -> Any:
+        nonlocal recorded
+        begin_anew()
+        if recorded is None:
+            with noise.record() as recorded:
+                f(*tree_map(untraced, args))
+            begin_anew()
+        with noise.replay(recorded):
+            return f(*args)
+    return same
 
 
 def _generators(f: Callable) -> list[np.random.Generator]:

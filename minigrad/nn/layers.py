@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from minigrad import noise
 from minigrad.functions import affine
 from minigrad.nn.initialisers import Initialiser, glorot_uniform, zeros
 from minigrad.tensor import Tensor
@@ -68,7 +69,7 @@ class Dropout:
     def __call__(self, x: Any, *, rng: Generator | None = None) -> Any:
         if rng is None or self.rate == 0:
             return x
-        kept = rng.random(x.shape, dtype=x.dtype) >= self.rate
+        kept = noise.uniform(rng, x.shape, x.dtype) >= self.rate
         return x * (kept / (1 - self.rate)).astype(x.dtype)
 
 

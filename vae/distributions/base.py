@@ -2,34 +2,196 @@
 
 from __future__ import annotations
 
+import copy
+import math
+import warnings
 from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar
 
 import numpy as np
+from numpy import ndarray
 from numpy.random import Generator
+
+from minigrad.define import with_vjp
+from minigrad.functions import stop_gradient
+from minigrad.tensor import Tensor, untraced
+from vae.distributions.support import Support
+
+
+class NoPath(TypeError):
+    """A gradient was asked for through draws of a distribution that lets none through."""
+
+
+class StoppedGradient(UserWarning):
+    """A gradient arrived at draws that were taken with `stopped=True`, and was dropped."""
 
 
 class Distribution(ABC):
-    """Abstract.  `shape` is that of the parameters: batch axes, then `event_ndim` event axes.
+    """Abstract.  `shape` is that of a draw: batch axes, then `event_ndim` event axes.
 
     A log probability, an entropy, a KL is one number per event: summed over the event, in nats.
+
+    path: how a gradient gets through a sample to the parameters: "location-scale", "implicit"
+    (Figurnov et al. 2018), "relaxed" (of a relaxation, biased for what it relaxes), or None where
+    only the score does: grad log q(z).
+    parameters: names of the attributes that hold arrays, or distributions, to differentiate by.
     """
 
+    path: ClassVar[str | None] = None
+    parameters: ClassVar[tuple[str, ...]] = ()
+    support: Support
     shape: tuple[int, ...]
     event_ndim: int
     mean: Any
+    variance: Any
+
+    def sample(self, shape: tuple[int, ...] = (), *, rng: Generator, stopped: bool = False) -> Any:
+        """Draws of shape `shape` + `self.shape`, with the gradient's path to the parameters.
+
+        stopped: without it; a gradient that arrives at such draws is dropped with the warning
+        `StoppedGradient`.  Raises NoPath where parameters are differentiated and `path` is None.
+        """
+        if stopped:
+            z = self.constant()._sample(tuple(shape), rng)
+            traced = next(self.traced(), None)
+            return z if traced is None else _stopped(z, traced, of=type(self).__name__)
+        if self.path is None and next(self.traced(), None) is not None:
+            raise NoPath(self._no_path())
+        return self._sample(tuple(shape), rng)
 
     @abstractmethod
-    def sample(self, shape: tuple[int, ...] = (), *, rng: Generator) -> Any:
-        """Draws of shape `shape` + `self.shape`."""
+    def _sample(self, shape: tuple[int, ...], rng: Generator) -> Any:
+        """`sample`, its options dealt with."""
 
-    @abstractmethod
     def log_prob(self, x: Any) -> Any:
-        """log p(x) per event, in nats."""
+        """log p(x) per event, in nats: -inf outside of the support, with a gradient of 0."""
+        if not hasattr(x, "dtype"):
+            x = np.asarray(x, self.dtype)
+        outside = self.support.excludes(untraced(x))
+        if outside.any():
+            inside = np.where(outside, self.support.inner(x.dtype), x)
+            density = np.where(outside, -np.inf, self._log_density(inside))
+        else:
+            density = self._log_density(x)
+        return event_sum(density, self.event_ndim)
 
-    @abstractmethod
+    def _log_density(self, x: Any) -> Any:
+        """log p of each element of x, which lies in the support."""
+        raise NotImplementedError
+
     def entropy(self) -> Any:
         """-E log p(x) per event, in nats."""
+        raise NotImplementedError(f"the entropy of {type(self).__name__} has no closed form; "
+                                  "estimate it: -q.log_prob(q.sample((n,), rng=rng)).mean(0)")
+
+    def cdf(self, x: Any) -> Any:
+        """P(X ≤ x) of each element."""
+        raise NotImplementedError(f"{type(self).__name__} has no cdf in closed form")
+
+    def icdf(self, p: Any) -> Any:
+        """The x of each element at which the cdf is p."""
+        raise NotImplementedError(f"{type(self).__name__} has no quantiles in closed form")
+
+    # -- parameters -------------------------------------------------------------------------------
+    @property
+    def dtype(self) -> np.dtype:
+        """float32 or float64: that of the parameters together."""
+        values = (getattr(self, name) for name in self.parameters)
+        return np.result_type(*(value.dtype for value in values))
+
+    def map(self, f: Callable[[Any], Any]) -> Any:
+        """This distribution with `f` applied to each of its parameters."""
+        new = copy.copy(self)
+        for name in self.parameters:
+            value = getattr(self, name)
+            setattr(new, name, value.map(f) if isinstance(value, Distribution) else f(value))
+        return new
+
+    def stopped(self) -> Any:
+        """This distribution with constants for parameters, as by `mg.stop_gradient`."""
+        return self.map(stop_gradient)
+
+    def constant(self) -> Any:
+        """This distribution with plain arrays for parameters."""
+        return self.map(untraced)
+
+    def traced(self) -> Iterator[Tensor]:
+        """The parameters that are being differentiated."""
+        for name in self.parameters:
+            value = getattr(self, name)
+            if isinstance(value, Distribution):
+                yield from value.traced()
+            elif type(value) is Tensor:
+                yield value
+
+    def _no_path(self) -> str:
+        name = type(self).__name__
+        return (f"{name}.sample: no gradient gets from a draw of {name} to its parameters, which "
+                "are being differentiated. Take the score function (vae.estimators.score), a "
+                "relaxation where there is one (vae.RelaxedOneHot or vae.RelaxedBernoulli, "
+                "vae.straight_through), or the exact sum over all values "
+                "(vae.estimators.enumerated); for draws without a gradient say stopped=True")
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(shape={self.shape}, event_ndim={self.event_ndim})"
+
+
+def _dropped(g: Any, y: Any, z: Any, parameter: Any, of: str) -> ndarray:
+    warnings.warn(f"a gradient arrived at draws of {of}, of shape {np.shape(z)}, that were taken "
+                  "with stopped=True: none of it reaches the parameters. If that is meant, take "
+                  "mg.stop_gradient of the draws; if not, sample without stopped=True, or take an "
+                  "estimator of vae.estimators", StoppedGradient, stacklevel=2)
+    return np.zeros_like(untraced(parameter))
+
+
+@with_vjp(None, _dropped)
+def _stopped(z: ndarray, parameter: ndarray, of: str) -> ndarray:
+    """Draws z that depend on the parameter, though no gradient tells so."""
+    return z
+
+
+# -- what the constructors share ------------------------------------------------------------------
+def as_floats(*xs: Any) -> list[Any]:
+    """Arrays or Tensors of floats: a plain number takes the dtype of the others."""
+    dtypes = [x.dtype for x in xs if hasattr(x, "dtype") and x.dtype.kind == "f"]
+    dtype = np.result_type(*dtypes) if dtypes else np.dtype(np.float64)
+    return [x if hasattr(x, "dtype") and x.dtype.kind == "f" else np.asarray(x, dtype) for x in xs]
+
+
+def event_axes(who: str, shape: tuple[int, ...], event_ndim: int | None) -> int:
+    """`event_ndim`; where it is None the last axis, if there is one.  Raises ValueError."""
+    if event_ndim is None:
+        return min(1, len(shape))
+    if not 0 <= event_ndim <= len(shape):
+        raise ValueError(f"{who} with parameters of shape {shape} and event_ndim={event_ndim}: an "
+                         "event has more axes than there are; for single numbers give event_ndim=0")
+    return event_ndim
+
+
+def require(who: str, name: str, value: Any, holds: Any, words: str, hint: str = "") -> None:
+    """Raise ValueError unless `holds` everywhere: `words` say what must, with value and index."""
+    if np.all(holds):
+        return
+    value = untraced(value)
+    index = np.argwhere(~np.broadcast_to(np.asarray(holds), np.shape(value)))[0].tolist()
+    at = f" at {index}" if index else ""
+    raise ValueError(f"{who}: {name} must be {words}, it is {value[tuple(index)]:.6g}{at}"
+                     + (f"; {hint}" if hint else ""))
+
+
+def require_positive(who: str, **values: Any) -> None:
+    """Raise ValueError for parameters that are not positive and finite."""
+    for name, value in values.items():
+        x = untraced(value)
+        require(who, name, value, (x > 0) & (x < math.inf), "positive and finite",
+                "is it a network's raw output? np.exp or mg.softplus of that is positive")
+
+
+def require_finite(who: str, **values: Any) -> None:
+    """Raise ValueError for parameters that are infinite or NaN."""
+    for name, value in values.items():
+        require(who, name, value, np.isfinite(untraced(value)), "finite")
 
 
 def event_sum(x: Any, event_ndim: int) -> Any:
@@ -39,6 +201,6 @@ def event_sum(x: Any, event_ndim: int) -> Any:
     return x.sum(tuple(range(-event_ndim, 0))) if event_ndim else x
 
 
-def broadcast(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape that arrays of shapes a and b give together."""
-    return a if a == b else np.broadcast_shapes(a, b)
+def broadcast(*shapes: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape that arrays of these shapes give together."""
+    return shapes[0] if len({*shapes}) == 1 else np.broadcast_shapes(*shapes)

@@ -9,11 +9,13 @@ import numpy as np
 from numpy import ndarray
 from numpy.random import Generator
 
+from minigrad import noise
 from minigrad.define import with_vjp
 from minigrad.functions import sigmoid, softplus
 from minigrad.kernels.blocks import in_slices
-from minigrad.tensor import Tensor, untraced
-from vae.distributions.base import Distribution, event_sum
+from minigrad.tensor import Tensor
+from vae.distributions.base import Distribution, as_floats, broadcast, event_axes, event_sum
+from vae.distributions.support import Integers
 
 
 class Bernoulli(Distribution):
@@ -25,29 +27,39 @@ class Bernoulli(Distribution):
     normalisation over grey values.  Values outside [0, 1] are an error.
     """
 
-    def __init__(self, logits: Any, *, event_ndim: int = 1):
-        self.logits, self.event_ndim, self.shape = logits, event_ndim, logits.shape
-        if len(self.shape) < event_ndim:
-            raise ValueError(f"Bernoulli with logits of shape {self.shape} and event_ndim="
-                             f"{event_ndim}: an event has more axes than there are")
+    parameters = ("logits",)
+    support = Integers(0, 1)
+
+    def __init__(self, logits: Any, *, event_ndim: int | None = None):
+        self.logits, = as_floats(logits)
+        self.shape = self.logits.shape
+        self.event_ndim = event_axes("Bernoulli", self.shape, event_ndim)
 
     @property
     def mean(self) -> Any:
         return sigmoid(self.logits)
 
-    def sample(self, shape: tuple[int, ...] = (), *, rng: Generator) -> ndarray:
-        """Draws of 0 and 1: constants, since no gradient passes a coin."""
-        p = untraced(self.mean)
-        return (rng.random(shape + self.shape, dtype=p.dtype) < p).astype(p.dtype)
+    @property
+    def variance(self) -> Any:
+        return self.mean * sigmoid(-self.logits)
+
+    def _sample(self, shape: tuple[int, ...], rng: Generator) -> ndarray:
+        u = noise.uniform(rng, shape + self.shape, self.dtype)
+        return (u < self.mean).astype(u.dtype)
 
     def log_prob(self, x: Any) -> Any:
         """log p(x) per event, in nats; x broadcasts against the logits."""
-        ours, theirs = self.shape[::-1], np.shape(x)[::-1]
-        if len(theirs) > len(ours) or any(n not in (1, m) for n, m in zip(theirs, ours)):
-            raise ValueError(f"Bernoulli.log_prob of x with shape {np.shape(x)}, but the logits "
-                             f"have shape {self.shape}: x must broadcast to it")
-        found = {} if isinstance(self.logits, Tensor) else None
-        return log_likelihood(self.logits, x, event_ndim=self.event_ndim, found=found)
+        logits, shape = self.logits, np.shape(x)
+        if shape != self.shape:
+            try:
+                together = broadcast(shape, self.shape)
+            except ValueError:
+                raise ValueError(f"Bernoulli.log_prob of x with shape {shape}, but the logits have "
+                                 f"shape {self.shape}: they must broadcast") from None
+            if together != self.shape:  # several draws, as of a prior
+                logits = np.broadcast_to(logits, together)
+        found = {} if isinstance(logits, Tensor) else None
+        return log_likelihood(logits, x, event_ndim=self.event_ndim, found=found)
 
     def entropy(self) -> Any:
         """Σ log(1 + exp(logit)) - p·logit, in nats."""
