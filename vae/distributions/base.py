@@ -7,7 +7,7 @@ import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy import ndarray
@@ -15,6 +15,7 @@ from numpy.random import Generator
 
 from minigrad.define import with_vjp
 from minigrad.functions import stop_gradient
+from minigrad.marks import ById
 from minigrad.tensor import Tensor, untraced
 from vae.distributions.support import Support
 
@@ -25,6 +26,17 @@ class NoPath(TypeError):
 
 class StoppedGradient(UserWarning):
     """A gradient arrived at draws that were taken with `stopped=True`, and was dropped."""
+
+
+class Origin(NamedTuple):
+    """Where a draw is from."""
+
+    q: Distribution
+    stopped: bool
+
+
+_origins = ById()
+origin_of = _origins.get  # the Origin of a draw that is a Tensor, or None
 
 
 class Distribution(ABC):
@@ -55,10 +67,15 @@ class Distribution(ABC):
         if stopped:
             z = self.constant()._sample(tuple(shape), rng)
             traced = next(self.traced(), None)
-            return z if traced is None else _stopped(z, traced, of=type(self).__name__)
-        if self.path is None and next(self.traced(), None) is not None:
+            if traced is not None:
+                z = _stopped(z, traced, of=type(self).__name__)
+        elif self.path is None and next(self.traced(), None) is not None:
             raise NoPath(self._no_path())
-        return self._sample(tuple(shape), rng)
+        else:
+            z = self._sample(tuple(shape), rng)
+        if type(z) is Tensor:
+            _origins[z] = Origin(self, stopped)
+        return z
 
     @abstractmethod
     def _sample(self, shape: tuple[int, ...], rng: Generator) -> Any:
