@@ -47,8 +47,9 @@ class Noise:
     def __iter__(self) -> Iterator[Draw]:
         return iter(self.draws)
 
-    def __getitem__(self, some: slice) -> Noise:
-        return Noise(self.draws[some])
+    def __getitem__(self, some: slice | int) -> Noise | Draw:
+        found = self.draws[some]
+        return Noise(found) if isinstance(found, list) else found
 
     def __repr__(self) -> str:
         return "Noise(" + ", ".join(f"{d.kind} {d.value.shape}" for d in self.draws) + ")"
@@ -103,7 +104,10 @@ class _Replaying:
         value = found.value
         if transport is not None and not all(map(np.array_equal, found.parameters, parameters)):
             value = transport(value, found.parameters, parameters)
-        return np.array(value, dtype)
+        value = np.array(value, dtype)
+        if kind == "uniform" and found.value.dtype != dtype:  # 1 - 1e-9 is 1 in float32
+            np.minimum(value, 1 - np.finfo(dtype).epsneg, out=value)
+        return value
 
 
 _tape: ContextVar[_Recording | _Replaying | None] = ContextVar("tape", default=None)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 from numpy import ndarray
 from scipy.special import ndtri
 
@@ -95,6 +96,69 @@ def scatter(path: Path, model: VAE, x: ndarray, labels: ndarray, name: str) -> N
     _write(figure, path)
 
 
+def estimators(path: Path, comparisons: dict[str, Any]) -> None:
+    """Of `vae.lab.compare`: bias, variance, signal-to-noise ratio and cost; a row for each."""
+    figure = Figure(figsize=(12, 0.6 + sum(0.7 + 0.32 * len({r.estimator for r in c.rows})
+                                           for c in comparisons.values())), layout="constrained")
+    FigureCanvasAgg(figure)
+    heights = [1 + len({r.estimator for r in c.rows}) for c in comparisons.values()]
+    grid = figure.subplots(len(heights), 4, squeeze=False, height_ratios=heights)
+    columns = {"bias / what chance gives\n(grey: none seen)":
+                   lambda r: (r.bias / max(r.bias_noise, 1e-300), 0),
+               "variance": lambda r: (r.variance, r.variance_error),
+               "signal-to-noise ratio": lambda r: (r.snr, r.snr_error),
+               "variance · µs": lambda r: (1e6 * r.cost, 1e6 * r.seconds * r.variance_error)}
+    for axes_row, (name, comparison) in zip(grid, comparisons.items()):
+        names = list(dict.fromkeys(r.estimator for r in comparison.rows))
+        parameters = list(dict.fromkeys(r.parameter for r in comparison.rows))
+        for axes, (title, of) in zip(axes_row, columns.items()):
+            for k, parameter in enumerate(parameters):
+                values, errors = np.transpose([of(comparison[n, parameter]) for n in names])
+                heights = np.arange(len(names)) + 0.24 * (k - (len(parameters) - 1) / 2)
+                axes.errorbar(values, heights, xerr=errors, fmt="os^"[k % 3], ms=4,
+                              color=f"C{k}", label=parameter)
+            axes.set(xscale="log", yticks=range(len(names)), yticklabels=names, title=title,
+                     ylim=(len(names) - 0.5, -0.5))
+            axes.grid(alpha=0.3)
+            axes.xaxis.set_minor_formatter(NullFormatter())
+            if axes is not axes_row[0]:
+                axes.tick_params(labelleft=False)
+        axes_row[0].axvspan(0, 2, color="0.9")  # two standard errors, or nearly
+        axes_row[0].set_ylabel(name)
+        axes_row[-1].legend(title="gradient by", fontsize=8, loc="center left",
+                            bbox_to_anchor=(1, 0.5))
+    _write(figure, path)
+
+
+def effects(path: Path, panels: Sequence[dict[str, Any]]) -> None:
+    """Panels of curves, three a row: title, xlabel, ylabel, series: name -> (x, y, error).
+
+    log: "x", "y" or "xy".  bottom: where the axis of y begins.  ticks: names of the values of x,
+    which are then shown as bars.
+    """
+    rows = -(-len(panels) // 3)
+    figure = Figure(figsize=(12, 3.6 * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, panel in zip(figure.subplots(rows, 3, squeeze=False).flat, panels):
+        for k, (name, (x, y, error)) in enumerate(panel["series"].items()):
+            if "ticks" in panel:
+                width = 0.8 / len(panel["series"])
+                axes.bar(np.asarray(x) + width * (k - 0.5), y, width, label=name)
+            else:
+                axes.errorbar(x, y, yerr=error, fmt="os"[k % 2] + "-", ms=4, label=name)
+        log = panel.get("log", "")
+        axes.set(xlabel=panel["xlabel"], ylabel=panel["ylabel"],
+                 xscale="log" if "x" in log else "linear", yscale="log" if "y" in log else "linear")
+        if "bottom" in panel:
+            axes.set_ylim(bottom=panel["bottom"])
+        if "ticks" in panel:
+            axes.set_xticks(range(len(panel["ticks"])), panel["ticks"])
+        axes.set_title(panel["title"], fontsize=10, wrap=True)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8)
+    _write(figure, path)
+
+
 def _figure(width: float, height: float) -> tuple[Figure, Any]:
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)  # no pyplot: no window, and no state shared with the caller's figures
@@ -103,3 +167,35 @@ def _figure(width: float, height: float) -> tuple[Figure, Any]:
 
 def _write(figure: Figure, path: Path) -> None:
     figure.savefig(path, dpi=120)
+
+
+def em_traces(path: Path, panels: Sequence[tuple[str, dict[str, Sequence[Any]], str, float]]
+              ) -> None:
+    """log p(x) and ELBO above, the gap between them below, against the updates of θ.
+
+    A panel: title, name -> points of `vae.exact`, then name and height of a line of reference.
+    """
+    figure = Figure(figsize=(4.6 * len(panels), 6.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(2, len(panels), sharex="col", squeeze=False, height_ratios=(3, 2))
+    for (title, traces, name, height), (above, below) in zip(panels, axes.T):
+        for i, (label, trace) in enumerate(traces.items()):
+            steps = [point.step for point in trace]
+            above.plot(steps, [point.log_likelihood for point in trace], color=f"C{i}", label=label)
+            above.plot(steps, [point.elbo for point in trace], "--", color=f"C{i}", lw=1)
+            behind = [point for point in trace if point.after != "E"]  # right after E it is 0
+            gaps = np.array([point.gap for point in behind])
+            below.plot([point.step for point in behind], np.where(gaps > 1e-14, gaps, np.nan),
+                       color=f"C{i}")  # less is rounding
+        above.axhline(height, color="black", ls=":", lw=1, label=name)
+        above.plot([], [], color="grey", label="solid: log p(x)")
+        above.plot([], [], "--", color="grey", lw=1, label="dashed: ELBO")
+        above.set(title=title, ylabel="nats per datum")
+        below.set(xlabel="updates of θ", ylabel="log p(x) - ELBO,\nnats per datum", yscale="log")
+        below.set_xscale("symlog", linthresh=1)
+        below.set_xlim(0, steps[-1])
+        below.legend(*above.get_legend_handles_labels(), fontsize=8, ncols=2, loc="upper center",
+                     bbox_to_anchor=(0.5, -0.25))
+        for one in (above, below):
+            one.grid(alpha=0.3)
+    _write(figure, path)

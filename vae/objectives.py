@@ -20,15 +20,29 @@ class Bound(NamedTuple):
     kl: Any
 
 
-def elbo(model: VAE, x: Any, *, rng: Generator) -> Bound:
-    """E_q[log p(x|z)] - KL(q(z|x)‖p(z)) ≤ log p(x), the expectation by one draw of z.
+def elbo(model: VAE, x: Any, *, rng: Generator, samples: int = 1) -> Bound:
+    """E_q[log p(x|z)] - KL(q(z|x)‖p(z)) ≤ log p(x), the expectation by draws of z.
 
-    Kingma and Welling (2014), equation 7 (estimator B: the KL in closed form), L = 1.
+    Kingma and Welling (2014), equation 7 (estimator B: the KL in closed form), L = samples.  Other
+    estimators of its gradient are in `vae.estimators`.
     """
     q = model.posterior(x)
-    reconstruction = model.likelihood(q.sample(rng=rng)).log_prob(x)
+    z = q.sample(draws_shape(samples), rng=rng)
+    reconstruction = mean_of_draws(model.likelihood(z).log_prob(x), samples)
     divergence = kl(q, model.prior)
     return Bound(reconstruction - divergence, reconstruction, divergence)
+
+
+def draws_shape(samples: int) -> tuple[int, ...]:
+    """() for one draw, so that a network sees plain rows, else (samples,); raises ValueError."""
+    if samples < 1:
+        raise ValueError(f"samples={samples}: at least one draw is needed")
+    return () if samples == 1 else (samples,)
+
+
+def mean_of_draws(x: Any, samples: int) -> Any:
+    """The mean over the axis that `draws_shape` has put first."""
+    return x if samples == 1 else x.mean(0)
 
 
 def log_weights(model: VAE, x: Any, *, rng: Generator, samples: int) -> Any:

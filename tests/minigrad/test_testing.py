@@ -343,18 +343,17 @@ def test_geometries_shrink_to_one_pixel_and_show_what_is_called(transposed):
 @drawn
 @given(data=st.data())
 def test_parameters_are_those_of_the_distribution(name, data):
-    parameters = data.draw(mt.parameters_of(name, (2, 3)))
-    distribution = getattr(vae, name)(**parameters)
-    assert distribution.shape == (2, 3) and np.isfinite(distribution.entropy()).all()
-    assert {p.shape for p in parameters.values()} == {(2, 3)}
+    distribution = getattr(vae, name)(**data.draw(mt.parameters_of(name, (2, 3))))
+    draws = distribution.sample((4,), rng=np.random.default_rng(0))
+    assert draws.shape == (4, 2, 3) and np.isfinite(distribution.log_prob(draws)).all()
 
 
 def test_the_distributions_of_vae_have_parameters():
     concrete = {name for name in vae.__all__ if inspect.isclass(c := getattr(vae, name))
                 and issubclass(c, vae.Distribution) and not inspect.isabstract(c)}
-    assert concrete == set(PARAMETERS)
+    assert concrete == {*PARAMETERS, "Mixture"}  # whose components are a distribution
 
 
 def test_an_unknown_distribution_is_named():
-    with pytest.raises(ValueError, match=r"parameters_of\('Nobody'\): known are Normal, Bernoulli"):
+    with pytest.raises(ValueError, match=r"parameters_of\('Nobody'\): known are Normal, "):
         mt.parameters_of("Nobody", (2,))

@@ -12,7 +12,7 @@ from scipy import stats
 from scipy.special import expit
 
 import minigrad as mg
-from vae import Bernoulli, Normal
+from vae import Bernoulli, Normal, RelaxedBernoulli, straight_through
 
 SHAPE = (2, 3, 4, 5)
 EVENTS = [0, 1, 3]
@@ -311,3 +311,13 @@ def test_the_number_of_threads_changes_no_bit(monkeypatch, rng, shape, dtype):
 def test_the_noise_of_a_draw_is_shown_as_noise(rng, std):
     z = Normal(mg.Tensor(np.zeros(3)), std).sample(rng=rng)
     assert " noise (3,)" in mg.show(z) and " constant" not in mg.show(z)
+
+
+def test_a_relaxed_draw_is_refused_by_the_hard_density(rng):
+    logits = np.zeros(3)
+    soft = RelaxedBernoulli(mg.Tensor(logits), 0.5)
+    z = soft.sample(rng=rng)
+    for draw in (z, soft.constant().sample((2,), rng=rng)):
+        with pytest.raises(ValueError, match=r"relaxed draw.*vae\.RelaxedBernoulli\.log_prob"):
+            Bernoulli(logits).log_prob(draw)
+    assert np.all(Bernoulli(logits).log_prob(straight_through(soft.harden(z), z)).data < 0)

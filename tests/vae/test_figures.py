@@ -12,12 +12,22 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 import minigrad as mg
-from vae import VAE, Bernoulli, Normal, dense_vae, figures
+from vae import VAE, Bernoulli, Normal, dense_vae, estimators, exact, figures, lab
 
 SHAPE = (4, 3)
 ROWS = [{"epoch": k, "train_elbo": -90.0 + k, "train_reconstruction": -70.0 + k, "train_kl": 20.0,
          "test_elbo": -91.0 + k, "test_reconstruction": -71.5 + k, "test_kl": 19.5, "seconds": 1.0}
         for k in (1, 2, 3)]
+
+COMPARED = lab.compare(lambda z: (z**2).sum(-1), Normal(np.zeros(2), np.ones(2)),
+                       [estimators.pathwise, estimators.score], rng=np.random.default_rng(0),
+                       repetitions=100, exact={"mean": np.zeros(2), "log_std": np.full(2, 2.0)})
+PANELS = [{"title": "falls", "xlabel": "draws", "ylabel": "variance", "log": "xy",
+           "series": {"a": ([1, 2], [3.0, 1.5], [0.1, 0.1]), "b": ([1, 2], [5.0, 2.0], [0, 0])}},
+          {"title": "bars", "xlabel": "", "ylabel": "norm", "ticks": ["one", "two"],
+           "series": {"a": ([0, 1], [3.0, 1.5], [0, 0])}}]
+TRACE = [exact.Point(k, after, -2 + 0.1 * k, 0.1 * (after == "M"), -1.9 + 0.1 * k)
+         for k in range(5) for after in "EM"]
 
 
 @pytest.fixture
@@ -54,6 +64,10 @@ WRITERS = {
     "curves": lambda path, model, x: figures.curves(path, ROWS, "digits", "log-likelihood"),
     "manifold": lambda path, model, x: figures.manifold(path, model, SHAPE, "digits"),
     "scatter": lambda path, model, x: figures.scatter(path, model, x, np.arange(30) % 10, "digits"),
+    "estimators": lambda path, model, x: figures.estimators(path, {"a q": COMPARED}),
+    "effects": lambda path, model, x: figures.effects(path, PANELS),
+    "em_traces": lambda path, model, x: figures.em_traces(
+        path, [("a mixture", {"EM": TRACE}, "the truth", -1.0)]),
 }
 
 

@@ -74,11 +74,8 @@ def test_parameters_broadcast_before_the_sum(rng):
     mean = rng.standard_normal((5, 3))
     full = Normal.from_log_std(mean, np.full((5, 3), 0.4))
     shared = Normal.from_log_std(mean, np.array(0.4))
-    one_for_all = Normal(np.zeros(1), np.full(1, 2.0))
-    for p in (Normal.standard(3), Normal(np.zeros(3), np.full(3, 2.0)), one_for_all):
+    for p in (Normal.standard(3), Normal(np.zeros(3), np.full(3, 2.0))):
         np.testing.assert_allclose(kl(shared, p), kl(full, p), rtol=1e-12, strict=True)
-    wide = kl(Normal(np.zeros(1), np.full(1, 2.0)), Normal.standard(3))
-    np.testing.assert_allclose(wide, 3 * kl(one_for_all, Normal.standard(1)), rtol=1e-12)
 
 
 def test_literal_values_and_asymmetry():
@@ -158,7 +155,7 @@ def test_float32_stays_float32_and_finite(rng, log_std):
 
 def test_a_pair_without_closed_form_names_those_that_have_one():
     coins, normal = Bernoulli(np.zeros(3)), Normal.standard(3)
-    with pytest.raises(TypeError, match=r"KL\(Bernoulli‖Normal\).*Normal‖Normal.*log_prob"):
+    with pytest.raises(TypeError, match=r"\(Bernoulli‖Normal\).*Bernoulli‖Bernoulli.*kl_estimate"):
         kl(coins, normal)
     with pytest.raises(TypeError, match=r"KL\(Normal‖Bernoulli\)"):
         kl(normal, coins)
@@ -168,5 +165,6 @@ def test_different_events_are_refused():
     q = Normal(np.zeros((2, 3)), np.ones((2, 3)))
     with pytest.raises(ValueError, match="event_ndim is 1 for q and 2 for p"):
         kl(q, Normal(np.zeros((2, 3)), np.ones((2, 3)), event_ndim=2))
-    with pytest.raises(ValueError, match=r"\(2, 3\).*\(4,\)"):
-        kl(q, Normal.standard(4))
+    for n in (4, 1):  # nor is one variable broadcast to be three
+        with pytest.raises(ValueError, match=rf"\(2, 3\).*\({n},\)"):
+            kl(q, Normal.standard(n))

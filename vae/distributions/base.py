@@ -6,7 +6,7 @@ import copy
 import math
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -45,13 +45,15 @@ class Distribution(ABC):
     A log probability, an entropy, a KL is one number per event: summed over the event, in nats.
 
     path: how a gradient gets through a sample to the parameters: "location-scale", "implicit"
-    (Figurnov et al. 2018), "relaxed" (of a relaxation, biased for what it relaxes), or None where
-    only the score does: grad log q(z).
+    (Figurnov et al. 2018), "inverse cdf", "relaxed" (of a relaxation, biased for what it relaxes),
+    or None where only the score does: grad log q(z).
     parameters: names of the attributes that hold arrays, or distributions, to differentiate by.
+    extra_axes: of a parameter, how many more axes it has than a draw.
     """
 
     path: ClassVar[str | None] = None
     parameters: ClassVar[tuple[str, ...]] = ()
+    extra_axes: ClassVar[Mapping[str, int]] = {}
     support: Support
     shape: tuple[int, ...]
     event_ndim: int
@@ -114,8 +116,8 @@ class Distribution(ABC):
     @property
     def dtype(self) -> np.dtype:
         """float32 or float64: that of the parameters together."""
-        values = (getattr(self, name) for name in self.parameters)
-        return np.result_type(*(value.dtype for value in values))
+        dtypes = {getattr(self, name).dtype for name in self.parameters}
+        return dtypes.pop() if len(dtypes) == 1 else np.result_type(*dtypes)
 
     def map(self, f: Callable[[Any], Any]) -> Any:
         """This distribution with `f` applied to each of its parameters."""

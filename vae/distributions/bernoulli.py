@@ -13,7 +13,8 @@ from minigrad import noise
 from minigrad.define import with_vjp
 from minigrad.functions import sigmoid, softplus
 from minigrad.kernels.blocks import in_slices
-from minigrad.tensor import Tensor
+from minigrad.marks import mark_of
+from minigrad.tensor import Tensor, untraced
 from vae.distributions.base import Distribution, as_floats, broadcast, event_axes, event_sum
 from vae.distributions.support import Integers
 
@@ -48,7 +49,14 @@ class Bernoulli(Distribution):
         return (u < self.mean).astype(u.dtype)
 
     def log_prob(self, x: Any) -> Any:
-        """log p(x) per event, in nats; x broadcasts against the logits."""
+        """log p(x) per event, in nats; x broadcasts against the logits.
+
+        Raises ValueError for x outside of [0, 1], and for draws of a RelaxedBernoulli.
+        """
+        if (about := mark_of(untraced(x))) and about.what == "relaxed":
+            raise ValueError("Bernoulli.log_prob of a relaxed draw: it has a density of its own, "
+                             "vae.RelaxedBernoulli.log_prob; for a coin take .harden(z), or "
+                             "vae.straight_through(.harden(z), z)")
         logits, shape = self.logits, np.shape(x)
         if shape != self.shape:
             try:

@@ -38,9 +38,13 @@ class Interval(Support):
         return (x < self.low) | (x > self.high)
 
     def inner(self, dtype: Any) -> Any:
+        dtype = np.dtype(dtype) if np.dtype(dtype).kind == "f" else np.dtype(float)
         low, high = np.asarray(self.low, dtype), np.asarray(self.high, dtype)
-        middle = np.where(np.isfinite(low) & np.isfinite(high), low / 2 + high / 2, low + 1)
-        return np.where(np.isfinite(low), middle, np.where(np.isfinite(high), high - 1, 0))
+        finite = np.where(np.isfinite(low), low, np.where(np.isfinite(high), high, 0))
+        far = 1 + np.abs(finite)  # 1 alone would be rounded away beside a large end
+        low = np.where(np.isfinite(low), low, finite - far)
+        high = np.where(np.isfinite(high), high, finite + far)
+        return low / 2 + high / 2
 
     def __str__(self) -> str:
         left, right = "()" if self.open else "[]"

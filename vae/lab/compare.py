@@ -42,7 +42,8 @@ def compare(f: Callable[[Any], Any], q: Distribution, estimators: Any, *, rng: G
                          f"{q.shape[:len(q.shape) - q.event_ndim]}; give one distribution, the "
                          "repetitions are laid out here")
     make, values = parameters_of(q)
-    runs = {name: partial(_expectation, f, estimator, make, values)
+    axes = axes_of(q, values)
+    runs = {name: partial(_expectation, f, estimator, make, values, axes)
             for name, estimator in _named(estimators).items()}
     if callable(exact):
         names = list(values)
@@ -62,9 +63,12 @@ def compare_bounds(model: Any, x: ndarray, bounds: Any, *, rng: Generator,
     """
     if x.ndim != 1:
         raise ValueError(f"compare_bounds of x with shape {x.shape}: give one datum, (n_x,)")
-    make, rows = parameters_of(model.posterior(x[None]).constant())
-    values = {name: value[0] if value.ndim else value for name, value in rows.items()}
-    runs = {name: partial(_bound, model, x, bound, make, values)
+    q = model.posterior(x[None]).constant()
+    make, rows = parameters_of(q)
+    axes = axes_of(q, rows)
+    values = {name: value[0] if value.ndim > axes[name] else value
+              for name, value in rows.items()}
+    runs = {name: partial(_bound, model, x, bound, make, values, axes)
             for name, bound in _named(bounds).items()}
     if callable(exact):
         names = list(values)
@@ -91,10 +95,14 @@ def parameters_of(q: Distribution) -> tuple[Callable[..., Distribution], Arrays]
 
 
 # -- one block of repetitions ---------------------------------------------------------------------
-def _laid_out(values: Arrays, n: int) -> dict[str, Tensor]:
+def axes_of(q: Distribution, values: Arrays) -> dict[str, int]:
+    """How many axes each parameter has for one event."""
+    return {name: q.event_ndim + q.extra_axes.get(name, 0) for name in values}
+
+
+def _laid_out(values: Arrays, n: int, axes: dict[str, int]) -> dict[str, Tensor]:
     """Each parameter n times along a new first axis, as a leaf."""
-    ndim = max(v.ndim for v in values.values())
-    return {name: Tensor(np.broadcast_to(v, (n, *(1,) * (ndim - v.ndim), *v.shape)))
+    return {name: Tensor(np.broadcast_to(v, (n, *(1,) * (axes[name] - v.ndim), *v.shape)))
             for name, v in values.items()}
 
 
@@ -104,9 +112,9 @@ def _gradients(value: Any, leaves: dict[str, Tensor], values: Arrays) -> Arrays:
                              (t.shape[0], *values[name].shape)) for name, t in leaves.items()}
 
 
-def _expectation(f: Callable, estimator: Callable, make: Callable, values: Arrays, n: int,
-                 rng: Generator) -> Arrays:
-    leaves = _laid_out(values, n)
+def _expectation(f: Callable, estimator: Callable, make: Callable, values: Arrays,
+                 axes: dict[str, int], n: int, rng: Generator) -> Arrays:
+    leaves = _laid_out(values, n, axes)
     return _gradients(estimator(f, make(**leaves), rng=rng), leaves, values)
 
 
@@ -120,9 +128,9 @@ class _WithPosterior:
         return self._q
 
 
-def _bound(model: Any, x: ndarray, bound: Callable, make: Callable, values: Arrays, n: int,
-           rng: Generator) -> Arrays:
-    leaves = _laid_out(values, n)
+def _bound(model: Any, x: ndarray, bound: Callable, make: Callable, values: Arrays,
+           axes: dict[str, int], n: int, rng: Generator) -> Arrays:
+    leaves = _laid_out(values, n, axes)
     found = bound(_WithPosterior(model, make(**leaves)), np.broadcast_to(x, (n, *x.shape)),
                   rng=rng)
     return _gradients(getattr(found, "value", found), leaves, values)
@@ -154,7 +162,11 @@ def _compare(runs: dict[str, Callable], functions: dict[str, Callable], values: 
 
 
 def _repeat(run: Callable, repetitions: int, block: int, seed: int) -> tuple[Arrays, float]:
-    """Gradients (repetitions, …) by parameter, and seconds an estimate, the median of blocks."""
+    """Gradients (repetitions, …) by parameter, and seconds an estimate, the median of blocks.
+
+    A block before them is not counted.
+    """
+    run(min(block, repetitions), np.random.default_rng(seed + 2))
     rng, found, seconds = np.random.default_rng(seed), [], []
     for start in range(0, repetitions, block):
         n = min(block, repetitions - start)

@@ -18,8 +18,9 @@ class Row:
     """One estimator and one parameter, summed over the parameter's elements.
 
     bias: ‖E g - exact‖; bias_noise: what it would be by chance alone; bias_z: the largest of the
-    elements' biases in standard errors.  variance: Σ Var g.  snr: ‖E g‖/√variance.  seconds: for
-    one estimate.  mean, standard_error, exact: by element.
+    elements' biases in standard errors.  variance: Σ Var g.  snr: ‖E g‖/√variance, where E g is
+    the exact gradient, or, of an estimator that is biased, the mean.  seconds: for one estimate.
+    mean, standard_error, exact: by element.
     """
 
     estimator: str
@@ -92,22 +93,24 @@ def _row(name: str, parameter: str, g: ndarray, seconds: float, exact: ndarray,
     error = np.sqrt(spread**2 / len(g) + noise_of_exact**2)
     rounding = 1e-12 * np.maximum(np.abs(exact), np.abs(mean).max(initial=0))
     z = np.abs(mean - exact) / np.maximum(error, rounding + np.finfo(float).tiny)
-    groups = [_variance_and_snr(part) for part in np.array_split(g, GROUPS)]
-    variance, snr = _variance_and_snr(g)
+    worst = float(z.max(initial=0))
+    biased = bool(worst > -ndtri(CHANCE / (2 * max(z.size, 1))))
+    signal = None if biased or known_as_biased else exact
+    groups = [_variance_and_snr(part, signal) for part in np.array_split(g, GROUPS)]
+    variance, snr = _variance_and_snr(g, signal)
     variance_error, snr_error = (np.std(part, ddof=1) / np.sqrt(GROUPS) if np.isfinite(part).all()
                                  else 0.0 for part in np.transpose(groups))
-    worst = float(z.max(initial=0))
     return Row(name, parameter, mean, error, exact,
                bias=float(np.sqrt(np.sum((mean - exact)**2))),
                bias_noise=float(np.sqrt(np.sum(error**2))), bias_z=worst,
-               biased=worst > -ndtri(CHANCE / (2 * max(z.size, 1))),
-               known_as_biased=known_as_biased,
+               biased=biased, known_as_biased=known_as_biased,
                variance=variance, variance_error=float(variance_error), snr=snr,
                snr_error=float(snr_error), seconds=seconds)
 
 
-def _variance_and_snr(g: ndarray) -> tuple[float, float]:
-    variance, signal = float(np.sum(g.var(axis=0))), float(np.sqrt(np.sum(g.mean(axis=0)**2)))
+def _variance_and_snr(g: ndarray, signal: ndarray | None) -> tuple[float, float]:
+    variance = float(np.sum(g.var(axis=0)))
+    signal = float(np.sqrt(np.sum((g.mean(axis=0) if signal is None else signal)**2)))
     if variance == 0:
         return 0.0, np.inf if signal else 0.0
     return variance, signal / np.sqrt(variance)
