@@ -33,7 +33,10 @@ def in_slices(work: Callable[[Any], None], shape: tuple[int, ...], cost: float,
     """
     if not shape:
         return work(...)
-    threads = _threads(math.prod(shape) * cost, calls)
+    size = math.prod(shape)
+    threads = _threads(size * cost, calls)
+    if threads == 1 and size <= LARGEST:
+        return work(slice(None))
     parts = _slices(shape[0], math.prod(shape[1:]), threads)
     run([lambda part=part: work(part) for part in parts], threads)
 
@@ -52,7 +55,8 @@ def sweep(update: Callable[..., None], groups: Sequence[tuple[ndarray, ...]], co
 
 
 def _threads(cost: float, calls: int) -> int:
-    return max(1, min(num_threads(), int(cost / (calls * LONG))))
+    worth = int(cost / (calls * LONG))
+    return min(num_threads(), worth) if worth > 1 else 1  # asking for their number takes 2 µs
 
 
 def _slices(rows: int, row: int = 1, least: int = 1) -> list[slice]:

@@ -66,6 +66,8 @@ class Bernoulli(Distribution):
                                  f"shape {self.shape}: they must broadcast") from None
             if together != self.shape:  # several draws, as of a prior
                 logits = np.broadcast_to(logits, together)
+        if type(logits) is type(x) is ndarray:
+            return log_likelihood.forward(logits, x, self.event_ndim, None)
         found = {} if isinstance(logits, Tensor) else None
         return log_likelihood(logits, x, event_ndim=self.event_ndim, found=found)
 
@@ -136,7 +138,7 @@ def _sum_of_logs(f: ndarray) -> ndarray:
     A product of 64 such factors stays far from overflow and errs as little as the sum.
     """
     for _ in range(6):
-        if f.shape[-1] % 2 or f.shape[-1] == 0:
+        if f.shape[-1] % 2 or f.shape[-1] < 48:  # of fewer, a product takes as long as logarithms
             break
         middle = f.shape[-1] // 2
         f = np.multiply(f[..., :middle], f[..., middle:], out=f[..., :middle])

@@ -122,7 +122,7 @@ class MultivariateNormal(CorrelatedNormal):
     def _sample(self, shape: tuple[int, ...], rng: Generator) -> Any:
         """mean + L ε with ε ~ N(0, I)."""
         eps = noise.normal(rng, shape + self.shape, self.dtype)
-        return self.mean + mark(_each(lambda e: self.cholesky @ e, eps, self.cholesky), "noise")
+        return self.mean + mark(_product(self.cholesky, eps), "noise")
 
     def _squared_distance(self, d: Any) -> Any:
         return np.square(_each(lambda d: solve_lower(self.cholesky, d), d, self.cholesky)).sum(-1)
@@ -170,7 +170,7 @@ class LowRankNormal(CorrelatedNormal):
         """mean + F ε + √d ε', with ε ~ N(0, I) of k numbers and ε' of n."""
         few = noise.normal(rng, (*shape, *self.shape[:-1], self.factor.shape[-1]), self.dtype)
         eps = noise.normal(rng, shape + self.shape, self.dtype)
-        return (self.mean + mark(_each(lambda e: self.factor @ e, few, self.factor), "noise")
+        return (self.mean + mark(_product(self.factor, few), "noise")
                 + mark(np.sqrt(self.diagonal) * eps, "noise"))
 
     def _squared_distance(self, d: Any) -> Any:
@@ -196,6 +196,11 @@ class LowRankNormal(CorrelatedNormal):
 
 
 # -- many vectors, few matrices -------------------------------------------------------------------
+def _product(matrix: Any, x: Any) -> Any:
+    """matrix·x for each of the vectors x (…, n)."""
+    return x @ matrix.T if matrix.ndim == 2 else _each(lambda x: matrix @ x, x, matrix)
+
+
 def _each(f: Any, x: Any, matrix: Any) -> Any:
     """f of the vectors x (…, *batch, n) as columns (*batch, n, many) of `matrix` (*batch, m, n).
 

@@ -39,6 +39,7 @@ LARGE = 15.0  # from here on `half_step` by its asymptotic series
 COEFFICIENTS = [-(1 - 4.0**-n) * float(sc.bernoulli(2 * n)[-1]) / (n * (2 * n - 1))
                 for n in range(1, 9)]
 FARTHEST = {np.dtype(np.float32): 1e18, np.dtype(np.float64): 1e150}  # its square is finite
+MOST_STRETCHED = {dtype: math.log(z / 40) for dtype, z in FARTHEST.items()}  # |ε| < 40
 
 
 class StudentT(Distribution):
@@ -81,9 +82,8 @@ class StudentT(Distribution):
         shape = shape + self.shape
         half, dtype = 0.5 * wide(self.df), np.dtype(self.dtype)
         eps = noise.normal(rng, shape, np.float64)
-        log_gammas = log_gamma(rng, shape, np.broadcast_to(half, shape))
-        log_stretch = np.clip(0.5 * (np.log(half) - log_gammas), -300, 300)
-        z = np.clip(eps * np.exp(log_stretch), -FARTHEST[dtype], FARTHEST[dtype])
+        log_stretch = 0.5 * (np.log(half) - log_gamma(rng, shape, half))
+        z = eps * np.exp(np.minimum(log_stretch, MOST_STRETCHED[dtype]))
         return rounded(wide(self.location) + wide(self.scale) * z, dtype)
 
     def _standardised(self, x: Any) -> Any:
