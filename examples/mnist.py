@@ -10,6 +10,7 @@ import csv
 import json
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     p.add_argument("--latent", type=positive)
     p.add_argument("--activation", choices=["tanh", "relu"], default="relu")
     p.add_argument("--lr", type=rate, default=1e-3)
+    p.add_argument("--draws", type=positive, default=1, help="of z for each image and step")
     p.add_argument("--binarize", choices=["dynamic", "static", "none"], default="dynamic")
     p.add_argument("--init", choices=["own", "pytorch"], default="own",
                    help="pytorch: weights and biases uniform within 1/√fan_in")
@@ -90,6 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     history = vae.fit(model, train, epochs=args.epochs, batch_size=args.batch_size,
                       optimizer=optimizer, rng=rng, prepare=protocol.batch,
+                      objective=partial(vae.elbo, samples=args.draws),
                       on_step=progress.step, on_epoch=on_epoch)
     progress.close()
     if history.interrupted:

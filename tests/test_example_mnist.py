@@ -107,6 +107,17 @@ def test_the_convolutional_model_has_one_dense_layer(example, capsys):
     assert "give --hidden one number" in capsys.readouterr().err
 
 
+def test_several_draws_of_z_are_taken_in_each_step(run, monkeypatch):
+    asked = []
+
+    def elbo(model, x, *, rng, samples=1, original=vae.elbo):
+        asked.append(samples)
+        return original(model, x, rng=rng, samples=samples)
+    monkeypatch.setattr(vae, "elbo", elbo)
+    code, _, metrics, _ = run("--draws", "3")
+    assert code == 0 and metrics["options"]["draws"] == 3 and set(asked) == {3}
+
+
 def test_the_same_seed_gives_the_same_numbers(run):
     def numbers(*arguments):
         _, out, metrics, _ = run("--no-plots", *arguments, out=str(len(arguments)) + arguments[-1])
