@@ -72,11 +72,12 @@ def wrong_sum(derivative: Derivative, k: int, v: ndarray, w: ndarray, found: flo
 
 def vague(derivative: Derivative, mode: str, k: int, i: int, found: ndarray, d: Slope) -> str:
     """For an entry whose finite difference is too inaccurate."""
+    said = derivative.refusal and f"\n  near by the function raises: {derivative.refusal}"
     return (f"{_title(derivative, k, 'can’t be judged')}\n  {mode}, {derivative.numbers.name(i)}: "
             f"{found[i]:.9g}, finite difference {d.value[i]:.9g} ± {8 * d.error[i]:.2g}\n"
             "  there may be kinks or the edge of a domain near by, an infinite slope, float32 "
             "within the function, or much rounding: move the arguments, subtract what is large and "
-            'constant, or try method="complex", order=1')
+            f'constant, or try method="complex", order=1{said}')
 
 
 def _title(derivative: Derivative, k: int, verdict: str = "is wrong") -> str:

@@ -147,6 +147,7 @@ class Derivative:
         self.start = self.numbers.of(outs)
         self.magnitude = magnitude  # the largest result of the function itself
         self.seen: dict[tuple[int, str], ndarray] = {}
+        self.refusal = ""  # what the function said at arguments near by
         if not np.all(np.isfinite(self.start)):
             what = f"derivative {level - 1}" if level > 1 else "the result"
             raise Undecided(f"{report.name}: {what} at these arguments is infinite or no number, "
@@ -238,9 +239,10 @@ class Derivative:
             moved[k] = moved[k] + t * v
             try:
                 results = arrays(self.f(*self.build(moved)))
-            except OUTSIDE:
-                if t == 0:
+            except OUTSIDE as error:
+                if np.all(t == 0):
                     raise
+                self.refusal = str(error)
                 return np.full(self.start.shape, np.nan)  # outside of its domain
             y = self.numbers.of(results)
             if self.level == 1 and np.isfinite(top := np.max(np.abs(y), initial=0.0)):

@@ -79,6 +79,15 @@ def test_an_infinite_slope_and_coarse_rounding_within_are_not_judged():
                 mg.check_grads(f, (np.array([0.0, 2.0]),), order=1)
 
 
+def test_what_the_function_says_at_arguments_near_by_is_told():
+    def lower(a):
+        if np.triu(mg.stop_gradient(a), 1).any():
+            raise ValueError("must be 0 above its diagonal")
+        return np.tril(a)
+    with pytest.raises(Undecided, match="near by the function raises: must be 0 above"):
+        mg.check_grads(lower, (np.tril(np.ones((2, 2))),), order=1)
+
+
 def test_a_result_that_is_no_number_is_not_judged():
     with np.errstate(all="ignore"), pytest.raises(Undecided, match="the result at these arguments"):
         mg.check_grads(np.log, (np.array([-1.0, 2.0]),))

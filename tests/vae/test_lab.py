@@ -9,7 +9,7 @@ import pytest
 
 import minigrad as mg
 import vae
-from vae import lab
+from vae import estimators, lab
 
 MEAN, STD = np.linspace(-1, 1, 4), np.array([0.5, 1.0, 0.7, 2.0])
 
@@ -83,12 +83,30 @@ def test_without_the_exact_gradient_a_long_run_stands_for_it(q, rng):
     row = found["path", "mean"]
     assert np.all(np.abs(row.exact - 2 * MEAN) < 5 * 2 * STD / np.sqrt(20_000))
     assert np.all(row.standard_error > 2 * STD / np.sqrt(2000))  # of both
-    path.biased = True
-    try:
-        with pytest.raises(ValueError, match="biased: give exact="):
-            lab.compare(square, q, {"p": partial(path, samples=2)}, rng=rng)
-    finally:
-        del path.biased
+    assert "the mean of 20000 of 'path'" in str(found)
+
+
+def test_the_long_run_is_of_an_estimator_that_says_it_is_unbiased(q, rng):
+    def half(f, q, *, rng):
+        return path(f, vae.Normal(q.mean, mg.stop_gradient(q.std)), rng=rng)
+    found = lab.compare(square, q, [half, estimators.pathwise], rng=rng, repetitions=2000)
+    assert found.reference == "the mean of 20000 of 'pathwise'"
+    assert found["half", "log_std"].biased and not found["pathwise", "log_std"].biased
+    biased = {"g": partial(estimators.score, baseline="mean", samples=2)}
+    with pytest.raises(ValueError, match="biased: give exact="):
+        lab.compare(square, q, biased, rng=rng)
+
+
+def test_an_estimator_without_gradient_has_none(q, rng):
+    found = lab.compare(square, q, {"none": lambda f, q, rng: np.zeros(q.shape[0])}, rng=rng,
+                        repetitions=100, exact=of_square)
+    assert not found["none", "mean"].mean.any() and found["none", "mean"].biased
+
+
+def test_partial_functions_have_names(q, rng):
+    found = lab.compare(square, q, [partial(path, samples=2), path], rng=rng, repetitions=100,
+                        exact=of_square)
+    assert [r.estimator for r in found.rows][::2] == ["path(samples=2)", "path"]
 
 
 def test_estimators_share_their_noise_and_a_seed_gives_the_same_table(q):
@@ -148,6 +166,15 @@ def test_bounds_are_compared_by_the_parameters_of_the_posterior(rng):
     (lambda q, rng: lab.compare(square, q, [path], rng=rng, exact={"mean": MEAN}),
      "exact gradients of mean, but the parameters are mean, log_std"),
     (lambda q, rng: lab.compare(square, q, 3, rng=rng), "a list of functions; this is int"),
+    (lambda q, rng: lab.compare(square, q, [], rng=rng), "no estimators"),
+    (lambda q, rng: lab.compare(square, q, [path, path], rng=rng), "path, path: give name"),
+    (lambda q, rng: lab.compare(square, q, [lambda f, q: 0], rng=rng), "<lambda>: give name"),
+    (lambda q, rng: lab.compare(square, q, [path], rng=0), "rng=0: give a Generator"),
+    (lambda q, rng: lab.compare(square, q, [path], rng=rng, block=0), "block=0"),
+    (lambda q, rng: lab.compare(square, q, [path], rng=rng, exact={"mean": MEAN, "log_std": 1.0}),
+     r"by log_std has shape \(\), the parameter has \(4,\)"),
+    (lambda q, rng: lab.compare(square, q, {"m": lambda f, q, rng: path(f, q, rng=rng).mean()},
+                                rng=rng), r"shape \(\), it must be \(1000,\)"),
     (lambda q, rng: lab.compare_bounds(None, np.zeros((2, 3)), {}, rng=rng), "give one datum"),
 ])
 def test_what_cannot_be_compared_is_said(q, rng, call, words):

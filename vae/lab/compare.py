@@ -32,8 +32,11 @@ def compare(f: Callable[[Any], Any], q: Distribution, estimators: Any, *, rng: G
     f: z (draws, *batch, *event) -> (draws, *batch).  q: one distribution, without batch axes; the
     parameters are those of its constructor, for a Normal mean and log_std.
     estimators: name -> function (f, q, *, rng), as in `vae.estimators`; or a list of functions.
+    They are given q with a batch axis of repetitions, and return a value for each, whose gradients
+    must be independent: of noise of their own they draw `q.shape`.
     exact: E_q[f] as a differentiable function of q, or name of a parameter -> gradient.  Without
-    it the first estimator that is not known as biased is run ten times as long.
+    it an estimator of `vae.estimators` that is unbiased, or where there is none the first that is
+    not known as biased, is run ten times as long; the table says which.
 
     All estimators begin with the same generator: those that draw alike share their noise.
     """
@@ -107,9 +110,15 @@ def _laid_out(values: Arrays, n: int, axes: dict[str, int]) -> dict[str, Tensor]
 
 
 def _gradients(value: Any, leaves: dict[str, Tensor], values: Arrays) -> Arrays:
-    np.sum(value).backward()
+    n = len(next(iter(leaves.values())))
+    if np.shape(value) != (n,):
+        raise ValueError(f"of {n} repetitions an estimator gave a value of shape "
+                         f"{np.shape(value)}, it must be {(n,)}: one for each, such as f(z).mean(axis=0) of draws z "
+                         "(samples, repetitions, *event); their mean is taken here")
+    if type(value) is Tensor:
+        value.sum().backward()
     return {name: np.reshape(np.zeros(t.shape) if t.grad is None else t.grad,
-                             (t.shape[0], *values[name].shape)) for name, t in leaves.items()}
+                             (n, *values[name].shape)) for name, t in leaves.items()}
 
 
 def _expectation(f: Callable, estimator: Callable, make: Callable, values: Arrays,
@@ -139,26 +148,27 @@ def _bound(model: Any, x: ndarray, bound: Callable, make: Callable, values: Arra
 # -- all of them ----------------------------------------------------------------------------------
 def _compare(runs: dict[str, Callable], functions: dict[str, Callable], values: Arrays,
              rng: Generator, repetitions: int, exact: Any, block: int) -> Comparison:
-    if repetitions < 100:
-        raise ValueError(f"repetitions={repetitions}: at least 100, the error bars need them")
-    if exact is not None and exact.keys() != values.keys():
-        raise ValueError(f"exact gradients of {', '.join(exact)}, but the parameters are "
-                         f"{', '.join(values)}")
+    if repetitions < 100 or block < 1:
+        raise ValueError(f"repetitions={repetitions}, block={block}: at least 100 repetitions, the "
+                         "error bars need them, in blocks of 1 or more")
+    if not isinstance(rng, Generator):
+        raise TypeError(f"rng={rng!r:.40}: give a Generator, np.random.default_rng(seed)")
+    if exact is not None:
+        _check_exact(exact, values)
     seed = int(rng.integers(2**63))
-    noise_of_exact = None
+    noise_of_exact, reference = None, "given"
     if exact is None:
-        name = next((n for n, e in functions.items() if not _known(e, "biased")), None)
-        if name is None:
-            raise ValueError("all of these estimators are biased: give exact=, or one that is not")
+        name = _reference(functions)
         found, _ = _repeat(runs[name], REFERENCE * repetitions, block, seed + 1)
         exact = {k: g.mean(axis=0) for k, g in found.items()}
         noise_of_exact = {k: g.std(axis=0) / np.sqrt(len(g)) for k, g in found.items()}
+        reference = f"the mean of {REFERENCE * repetitions} of {name!r}"
     rows = []
     for name, run in runs.items():
         found, seconds = _repeat(run, repetitions, block, seed)
         rows += rows_of(name, found, seconds, exact, noise_of_exact,
-                        known_as_biased=_known(functions[name], "biased"))
-    return Comparison(rows, repetitions)
+                        known_as_biased=bool(_biased(functions[name])))
+    return Comparison(rows, repetitions, reference)
 
 
 def _repeat(run: Callable, repetitions: int, block: int, seed: int) -> tuple[Arrays, float]:
@@ -177,16 +187,53 @@ def _repeat(run: Callable, repetitions: int, block: int, seed: int) -> tuple[Arr
         float(np.median(seconds))
 
 
+def _check_exact(exact: Arrays, values: Arrays) -> None:
+    if exact.keys() != values.keys():
+        raise ValueError(f"exact gradients of {', '.join(exact)}, but the parameters are "
+                         f"{', '.join(values)}")
+    for name, value in values.items():
+        if np.shape(exact[name]) != value.shape:
+            raise ValueError(f"the exact gradient by {name} has shape {np.shape(exact[name])}, the "
+                             f"parameter has {value.shape}")
+
+
+def _reference(functions: dict[str, Callable]) -> str:
+    """Whose long run stands for the exact gradient: one that says it is unbiased, if there is."""
+    for wanted in (False, None):
+        for name, f in functions.items():
+            if _biased(f) is wanted:
+                return name
+    raise ValueError("all of these estimators are biased: give exact=, or one that is not")
+
+
+def _biased(estimator: Callable) -> bool | None:
+    """Whether its gradient is biased, or None where it does not say."""
+    while isinstance(estimator, partial):
+        if str(estimator.keywords.get("baseline")) == "mean":  # the one that biases the score
+            return True
+        estimator = estimator.func
+    return getattr(estimator, "biased", None)
+
+
 def _named(functions: Any) -> dict[str, Callable]:
     if isinstance(functions, Mapping):
-        return dict(functions)
-    if not isinstance(functions, Iterable):
+        named = dict(functions)
+    elif isinstance(functions, Iterable):
+        functions = list(functions)
+        named = {_name(f): f for f in functions}
+        if len(named) < len(functions) or "<lambda>" in named:
+            raise ValueError("estimators in a list go by their names, these are "
+                             f"{', '.join(map(_name, functions))}: give name -> function")
+    else:
         raise TypeError("estimators: name -> function, or a list of functions; this is "
                         f"{type(functions).__name__}")
-    return {f.__name__: f for f in functions}
+    if not named:
+        raise ValueError("no estimators to compare")
+    return named
 
 
-def _known(estimator: Callable, attribute: str) -> bool:
-    while isinstance(estimator, partial):
-        estimator = estimator.func
-    return bool(getattr(estimator, attribute, False))
+def _name(f: Callable) -> str:
+    if isinstance(f, partial):
+        options = ", ".join(f"{k}={v!r}" for k, v in f.keywords.items())
+        return f"{_name(f.func)}({options})"
+    return getattr(f, "__name__", type(f).__name__)

@@ -51,6 +51,7 @@ class Comparison:
 
     rows: list[Row]
     repetitions: int
+    reference: str  # where the exact gradient is from
 
     def __getitem__(self, key: tuple[str, str]) -> Row:
         """The row of (estimator, parameter)."""
@@ -74,8 +75,10 @@ class Comparison:
                         f"{r.variance:9.3e} {r.variance_error:8.1e}  {r.snr:8.3g} "
                         f"{r.snr_error:7.1g}  {1e6 * r.seconds:7.2f}  {1e6 * r.cost:.2e}")
             lines.append("")
-        lines.append("bias: ‖mean - exact‖, and what chance alone would give; * biased "
-                     f"(by chance once in {1 / CHANCE:.0f}).")
+        lines.append(f"exact gradient: {self.reference}. bias: ‖mean - exact‖, and what chance "
+                     f"alone would give; * biased (by chance once in {1 / CHANCE:.0f}).\n"
+                     "variance: summed over the elements. snr: ‖exact‖/√variance (of biased ones "
+                     "‖mean‖/√variance).")
         return "\n".join(lines)
 
 
