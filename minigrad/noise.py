@@ -5,8 +5,10 @@
     with noise.replay(eps):
         again = other.sample(rng=rng)  # the same noise, another q
 
-Within `replay` sampling code is a function of its parameters alone.  A draw whose noise has a law
-with parameters of its own (a gamma variate) is moved along its quantiles to those asked for.
+Within `replay` sampling code is a function of its parameters alone; code of your own draws by
+`normal`, `uniform` and `exponential` of this module instead of the generator's methods.  A draw
+whose noise has a law with parameters of its own (a gamma variate) is moved along its quantiles to
+those asked for.
 """
 
 from __future__ import annotations
@@ -128,15 +130,20 @@ def record() -> Iterator[Noise]:
 def replay(noise: Noise) -> Iterator[None]:
     """Inside, the draws are those of `noise`, from its first on; generators are left alone.
 
-    Raises ValueError where another kind or shape is drawn than was recorded, or more.
+    Raises ValueError where another kind or shape is drawn than was recorded, or more, or, at the
+    end, less.
     """
     if not isinstance(noise, Noise):
         raise TypeError(f"replay({noise!r:.40}): give what `with record() as eps` gave")
-    token = _tape.set(_Replaying(noise))
+    tape = _Replaying(noise)
+    token = _tape.set(tape)
     try:
         yield
     finally:
         _tape.reset(token)
+    if tape.used < len(noise):
+        raise ValueError(f"replay: {tape.used} of {len(noise)} draws are used; if that is meant, "
+                         f"replay(noise[:{tape.used}])")
 
 
 def drawn(kind: str, shape: tuple[int, ...], dtype: Any, draw: Callable[[], Any],

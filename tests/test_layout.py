@@ -18,8 +18,9 @@ MINIGRAD = [["kernels"], ["table"], ["methods"], ["watch"], ["marks"], ["noise"]
             ["functions"], ["convolution"], ["pooling"], ["differences"], ["sketch"], ["conduct"],
             ["blame"], ["check"], ["nn"], ["optim"], ["debugging"], ["inspect"], ["explain"], [""],
             ["testing"]]
-VAE = [["data"], ["distributions"], ["networks"], ["models"], ["objectives"], ["estimators"],
-       ["training"], ["evaluation"], ["exact"], ["lab"], ["progress", "figures"], [""]]
+VAE = [["noise"], ["data"], ["distributions"], ["networks"], ["models"], ["objectives"],
+       ["estimators"], ["training"], ["evaluation"], ["exact"], ["lab"],
+       ["progress", "figures"], [""]]
 FORBIDDEN = [  # (who, what): narrower than the order above
     ("minigrad.kernels", "minigrad", "minigrad.kernels"),
     ("minigrad.tree", "minigrad", None),

@@ -1,7 +1,6 @@
 """vae: variational autoencoders on minigrad."""
 
-from minigrad import noise
-from vae import data, estimators, exact, lab
+from vae import data, estimators, exact, lab, noise
 from vae.distributions import (
     Bernoulli,
     Beta,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,7 +15,9 @@ import numpy as np
 from numpy import ndarray
 from numpy.random import Generator
 
+from minigrad.inspect import graph
 from minigrad.optim import Optimizer
+from minigrad.tensor import Tensor
 from vae.models import VAE
 from vae.objectives import Bound, elbo
 
@@ -45,8 +48,9 @@ def fit(model: VAE, x: ndarray, *, epochs: int, batch_size: int, optimizer: Opti
     it at once.
     """
     check_data(x)
-    if batch_size < 1:
-        raise ValueError(f"batch_size={batch_size}: at least one datum a step is needed")
+    if batch_size < 1 or epochs < 0:
+        raise ValueError(f"batch_size={batch_size}, epochs={epochs}: at least one datum a step is "
+                         "needed, and no fewer than 0 epochs")
     history, starts = History(), range(0, len(x), batch_size)
     try:
         with interrupts_after_a_step() as check_interrupt:
@@ -56,6 +60,8 @@ def fit(model: VAE, x: ndarray, *, epochs: int, batch_size: int, optimizer: Opti
                     batch = prepare(x[order[start:start + batch_size]], rng=rng)
                     bound = objective(model, batch, rng=rng)
                     loss = -np.mean(bound.value)
+                    if epoch == 1 and step == 0:
+                        check_trained(loss, optimizer)
                     loss.backward()
                     optimizer.step()
                     optimizer.zero_grad()
@@ -97,6 +103,24 @@ def interrupts_after_a_step() -> Iterator[Callable[[], None]]:
         yield check
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def check_trained(loss: Any, optimizer: Optimizer) -> None:
+    """What the loss depends on and what the optimizer moves must be the same: it is asked once."""
+    if not isinstance(loss, Tensor):
+        raise ValueError("the objective depends on no parameter: its value is an array. Is the "
+                         "model frozen, or its posterior's draws stopped?")
+    leaves = {t for t in graph(loss) if t.rule is None}
+    moved = set(optimizer.params)
+    if not leaves & moved:
+        raise ValueError("the objective depends on none of the optimizer's parameters: was it made "
+                         "for another model?")
+    if left := leaves - moved:
+        shapes = ", ".join(str(t.shape) for t in sorted(left, key=lambda t: t.order)[:5])
+        warnings.warn(f"the objective depends on {len(left)} Tensors that the optimizer does not "
+                      f"move, of shapes {shapes}. To hold them take mg.nn.frozen of that part; if "
+                      "they are inside of a lambda, where mg.nn.parameters can't find them, make "
+                      "it a mg.nn.Sequential or an object with attributes", stacklevel=3)
 
 
 def check_data(x: ndarray) -> None:

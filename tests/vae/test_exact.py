@@ -328,3 +328,19 @@ def test_parameters_that_cannot_be_are_refused():
         DiscreteLatent(np.zeros(3), np.zeros((4, 2)))
     with pytest.raises(ValueError, match="stds must be positive"):
         GaussianMixture(np.zeros(1), np.zeros((1, 2)), np.zeros((1, 2)))
+
+
+# -- what is refused ------------------------------------------------------------------------------
+@pytest.mark.parametrize("call, words", [
+    (lambda m, x: m.elbo(vae.Laplace(np.zeros((3, 2)), 1.0), x),
+     "of a Laplace has no closed form; it has one of Normal, .*sgvb_a"),
+    (lambda m, x: m.elbo(vae.Normal(np.zeros((5, 2)), 1.0), x),
+     r"\(3, 4\) and q has the batch \(5"),
+    (lambda m, x: m.elbo(vae.Normal(np.zeros(2), 1.0), x[0]), r"\(4,\) and q has the batch \(\)"),
+    (lambda m, x: identities(vae.VAE(None, None, None)), "identities of a VAE.*vae.exact"),
+    (lambda m, x: expectation(vae.Laplace(0.0, 1.0), np.square), "over a Laplace: there are nodes"),
+])
+def test_what_has_no_closed_form_is_refused_by_name(rng, call, words):
+    model = a_model("pca", rng)
+    with pytest.raises((TypeError, ValueError), match=words):
+        call(model, drawn(model, 3, rng))

@@ -228,9 +228,18 @@ def test_the_ways_of_a_gradient_are_told_apart(leaves, rng):
 def test_a_stopped_sample_says_that_the_encoder_gets_nothing(leaves, rng):
     z = vae.Normal(*leaves).sample(rng=rng, stopped=True)
     assert "stopped=True" in str(lab.explain(z))
+    assert "through z ‖0‖" in str(lab.explain(z, np.sum(z)))  # and does not warn itself
     assert "a constant" in str(lab.explain(mg.stop_gradient(z)))
 
 
 def test_what_is_no_sample_is_refused(leaves):
-    with pytest.raises(ValueError, match=r"multiply \(2, 3\) is no draw"):
+    with pytest.raises(ValueError, match=r"multiply \(2, 3\) is no draw.*`sample` returned$"):
         lab.explain(leaves[0] * 2)
+    with pytest.raises(ValueError, match=r"1 draws are below it, of Normal$"):
+        lab.explain(vae.Normal(*leaves).sample(rng=np.random.default_rng(0)) * 2)
+
+
+def test_an_implicit_draw_has_no_noise_of_its_own(rng):
+    z = vae.Gamma(mg.Tensor(np.ones(3)), 1.0).sample(rng=rng)
+    text = str(lab.explain(z, np.sum(z)))
+    assert "implicit reparameterisation" in text and "noise: none of its own" in text

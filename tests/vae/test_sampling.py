@@ -236,7 +236,7 @@ def test_transport_is_asked_for_only_where_the_parameters_differ():
 def test_noise_that_does_not_fit_is_named(rng):
     with noise.record() as eps:
         mixed(rng)
-    with noise.replay(eps):
+    with noise.replay(eps[:2]):
         noise.normal(None, (2, 3), np.float64)
         with pytest.raises(ValueError, match=r"replay: draw 1 was uniform \(4,\), and uniform "
                                              r"\(5,\) is asked for; .*same shapes in the same"):
@@ -247,6 +247,10 @@ def test_noise_that_does_not_fit_is_named(rng):
     with noise.replay(eps[:0]), pytest.raises(
             ValueError, match=r"all 0 draws are used, and normal \(2,\) is asked for; record"):
         noise.normal(None, (2,), np.float64)
+    with pytest.raises(ValueError, match=r"2 of 3 draws are used.*replay\(noise\[:2\]\)"), \
+            noise.replay(eps):
+        noise.normal(None, (2, 3), np.float64)
+        noise.uniform(None, (4,), np.float64)
     with noise.replay(eps), pytest.raises(ValueError, match=r"all 3 draws are used"):
         mixed(None)
         noise.normal(None, (2,), np.float64)

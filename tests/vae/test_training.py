@@ -295,3 +295,32 @@ def test_the_line_knows_the_time_left_and_the_test_bound(monkeypatch):
     assert out.getvalue().endswith("step 1/4  -50.00 nats  1 images/s  3:10 left")
     progress.epoch({"epoch": 1, "train_elbo": -40.0, "test_elbo": -41.234, "seconds": 16.0})
     assert "train -40.00, test -41.23 nats  2 images/s  1:20 left\n" in out.getvalue()
+
+
+# -- what is trained ------------------------------------------------------------------------------
+def test_an_optimizer_of_another_model_is_refused(data):
+    other = mg.optim.SGD(mg.nn.parameters(model_for(data, seed=1)), lr=0.1)
+    with pytest.raises(ValueError, match="none of the optimizer's parameters: was it made for"):
+        train(data, epochs=1, optimizer=other)
+
+
+def test_tensors_that_nobody_moves_are_told(data):
+    model = model_for(data)
+    hidden = model.encoder
+    model.encoder = lambda x: hidden(x)  # where its parameters are not found
+    with pytest.warns(UserWarning, match=r"4 Tensors that the optimizer does not move.*lambda"):
+        train(data, model=model, epochs=1)
+    model.encoder = mg.nn.frozen(hidden)  # held on purpose, which is no reason to warn
+    train(data, model=model, epochs=1)
+
+
+def test_an_objective_without_a_graph_is_refused(data):
+    model = model_for(data)
+    optimizer = mg.optim.SGD(mg.nn.parameters(model), lr=0.1)
+    with pytest.raises(ValueError, match="depends on no parameter"):
+        train(data, model=mg.nn.frozen(model), epochs=1, optimizer=optimizer)
+
+
+def test_fewer_than_no_epochs_are_refused(data):
+    with pytest.raises(ValueError, match="epochs=-1"):
+        train(data, epochs=-1)

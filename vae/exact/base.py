@@ -7,6 +7,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+import numpy as np
+
 from vae.distributions import Distribution, kl
 from vae.models import VAE
 
@@ -21,6 +23,7 @@ class ExactModel(VAE, ABC):
     """
 
     parameters: ClassVar[tuple[str, ...]]  # names of attributes
+    families: ClassVar[tuple[type[Distribution], ...]]  # of q, with an ELBO in closed form
     encoder: Callable[[Any], Distribution] | None
 
     def at(self, *values: Any) -> Any:
@@ -52,9 +55,22 @@ class ExactModel(VAE, ABC):
     def log_marginal(self, x: Any) -> Any:
         """log p(x), without use of the posterior: (n,)."""
 
-    @abstractmethod
     def elbo(self, q: Distribution, x: Any) -> Any:
-        """E_q[log p(x, z) - log q(z)] in closed form: (n,)."""
+        """E_q[log p(x, z) - log q(z)] in closed form: (n,).  q: one of `families`, for n data."""
+        if type(q) not in self.families:
+            known = ", ".join(family.__name__ for family in self.families)
+            raise TypeError(f"{type(self).__name__}.elbo of a {type(q).__name__} has no closed "
+                            f"form; it has one of {known}. For any q: vae.estimators.sgvb_a("
+                            "model.with_encoder(lambda x: q), x, rng=rng)")
+        batch = q.shape[:len(q.shape) - q.event_ndim]
+        if np.ndim(x) == 0 or batch != (len(x),):
+            raise ValueError(f"{type(self).__name__}.elbo: x has shape {np.shape(x)} and q has the "
+                             f"batch {batch}; give n data, (n, …), and a q for each")
+        return self._elbo(q, x)
+
+    @abstractmethod
+    def _elbo(self, q: Any, x: Any) -> Any:
+        """`elbo` of a q that fits."""
 
     def gap(self, q: Distribution, x: Any) -> Any:
         """log p(x) - ELBO = KL(q(z)‖p(z|x)), by the closed form of `vae.kl`: (n,)."""

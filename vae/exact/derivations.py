@@ -12,6 +12,7 @@ import minigrad as mg
 from vae.distributions import Distribution, Normal, kl
 from vae.distributions.categorical import Categorical
 from vae.distributions.gamma import Gamma
+from vae.distributions.multivariate import MultivariateNormal
 from vae.exact.base import ExactModel
 from vae.exact.quadrature import expectation, integral, is_exact
 
@@ -44,6 +45,9 @@ def identities(model: ExactModel, x: Any = None, q: Distribution | None = None, 
     over a Gaussian or a finite z are exact up to rounding; lines that a numerical integral enters
     end in "(quadrature)".  Kingma and Welling (2014), equations 1 to 3, 6, 7 and appendix B.
     """
+    if not isinstance(model, ExactModel):
+        raise TypeError(f"identities of a {type(model).__name__}: its log p(x) is not known; give "
+                        "a model of vae.exact")
     rng = np.random.default_rng(0)
     x = drawn(model, 4, rng) if x is None else x
     q = displaced(model.exact_posterior(x).constant()) if q is None else q
@@ -65,7 +69,9 @@ def displaced(p: Distribution) -> Distribution:
         return Categorical(0.4 * p.log_probabilities)
     if isinstance(p, Gamma):
         return Gamma(1.3 * p.concentration, 1.1 * p.rate, event_ndim=p.event_ndim)
-    return Normal(p.mean + 0.3, 0.8 * np.sqrt(p.variance))
+    if isinstance(p, (Normal, MultivariateNormal)):
+        return Normal(p.mean + 0.3, 0.8 * np.sqrt(p.variance))
+    raise TypeError(f"identities of a model whose posterior is a {type(p).__name__}: give q=")
 
 
 def _bound(model: ExactModel, x: Any, q: Distribution, rng: np.random.Generator) -> list[Identity]:

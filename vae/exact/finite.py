@@ -20,6 +20,8 @@ from vae.exact.base import ExactModel
 class FiniteLatent(ExactModel):
     """Abstract: z in 0 … k-1 with p(z) = softmax(logits), (k,).  q: any `Categorical`, (n, k)."""
 
+    families = (Categorical,)
+
     def __init__(self, logits: Any):
         self.logits, = as_floats(logits)
         self.encoder = None
@@ -44,7 +46,7 @@ class FiniteLatent(ExactModel):
     def log_marginal(self, x: Any) -> Any:
         return logsumexp(self.log_joints(x), axis=-1)
 
-    def elbo(self, q: Categorical, x: Any) -> Any:
+    def _elbo(self, q: Categorical, x: Any) -> Any:
         """Σ_z q(z) (log p(x, z) - log q(z)), in which 0 log 0 = 0."""
         log_q = q.log_probabilities
         possible = untraced(log_q) > -np.inf

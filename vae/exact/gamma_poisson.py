@@ -22,6 +22,7 @@ class GammaPoisson(ExactModel):
     """
 
     parameters = ("concentration", "rate")
+    families = (Gamma,)
 
     def __init__(self, concentration: Any, rate: Any, counts: int = 1):
         self.concentration, self.rate = as_floats(concentration, rate)
@@ -46,7 +47,7 @@ class GammaPoisson(ExactModel):
         return (gammaln(a + s) - gammaln(a) + a * np.log(b) - (a + s) * np.log(b + self.counts)
                 - np.sum(gammaln(x + 1.0), axis=-1))
 
-    def elbo(self, q: Gamma, x: Any) -> Any:
+    def _elbo(self, q: Gamma, x: Any) -> Any:
         """E_q log p(x|z) + E_q log p(z) + H(q), with E z = α/β and E log z = ψ(α) - log β."""
         a, b, s = self.concentration, self.rate, np.sum(x, axis=-1)
         z, log_z = q.concentration / q.rate, psi(q.concentration) - np.log(q.rate)

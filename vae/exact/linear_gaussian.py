@@ -10,7 +10,7 @@ import numpy as np
 from minigrad.tensor import untraced
 from vae.distributions import Distribution, Normal
 from vae.distributions.base import as_floats, require_positive
-from vae.distributions.multivariate import MultivariateNormal
+from vae.distributions.multivariate import LowRankNormal, MultivariateNormal
 from vae.exact.base import ExactModel
 
 LOG_2PI = math.log(2 * math.pi)
@@ -25,6 +25,7 @@ class LinearGaussian(ExactModel):
     """
 
     parameters = ("weight", "bias", "std")
+    families = (Normal, MultivariateNormal, LowRankNormal)
 
     def __init__(self, weight: Any, bias: Any, std: Any):
         self.weight, self.bias, self.std = as_floats(weight, bias, std)
@@ -63,7 +64,7 @@ class LinearGaussian(ExactModel):
         half_log_det = np.sum(np.log(np.diagonal(low)))
         return -0.5 * np.sum(np.square(z), axis=0) - half_log_det - 0.5 * d * LOG_2PI
 
-    def elbo(self, q: Distribution, x: Any) -> Any:
+    def _elbo(self, q: Distribution, x: Any) -> Any:
         """E_q log p(x|z) + E_q log p(z) + H(q): the first two at the mean of q, less ½ tr(MS)."""
         k = self.weight.shape[1]
         at_mean = (self.likelihood(q.mean).log_prob(x)

@@ -13,6 +13,7 @@ from scipy.special import gammaln
 from vae.distributions import Distribution, Normal
 from vae.distributions.categorical import Categorical
 from vae.distributions.gamma import Gamma
+from vae.distributions.multivariate import MultivariateNormal
 
 
 def expectation(q: Distribution, f: Callable[[Any], Any], nodes: int = 3) -> Any:
@@ -40,6 +41,9 @@ def _rule(q: Distribution, nodes: int) -> tuple[ndarray, ndarray]:
         return np.broadcast_to(values, probabilities.shape), probabilities
     if isinstance(q, Gamma):
         return _in_log_z(q.concentration, q.rate)
+    if not isinstance(q, (Normal, MultivariateNormal)):
+        raise TypeError(f"expectation over a {type(q).__name__}: there are nodes for Normal, "
+                        "MultivariateNormal, Categorical and Gamma")
     at, weights = hermite(nodes, q.shape[-1])
     at = at.reshape(len(at), *(1,) * (len(q.shape) - 1), -1)
     if isinstance(q, Normal):

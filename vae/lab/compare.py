@@ -113,8 +113,9 @@ def _gradients(value: Any, leaves: dict[str, Tensor], values: Arrays) -> Arrays:
     n = len(next(iter(leaves.values())))
     if np.shape(value) != (n,):
         raise ValueError(f"of {n} repetitions an estimator gave a value of shape "
-                         f"{np.shape(value)}, it must be {(n,)}: one for each, such as f(z).mean(axis=0) of draws z "
-                         "(samples, repetitions, *event); their mean is taken here")
+                         f"{np.shape(value)}, it must be {(n,)}: one for each, such as "
+                         "f(z).mean(axis=0) of draws z (samples, repetitions, *event); their mean "
+                         "is taken here")
     if type(value) is Tensor:
         value.sum().backward()
     return {name: np.reshape(np.zeros(t.shape) if t.grad is None else t.grad,

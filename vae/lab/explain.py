@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from minigrad.debugging import summary
 from minigrad.inspect import Text, graph, items_of
 from minigrad.marks import mark_of
 from minigrad.tensor import Tensor, untraced
-from vae.distributions import Distribution
+from vae.distributions import Distribution, StoppedGradient
 from vae.distributions.base import origin_of
 
 WAYS = {
@@ -35,8 +36,12 @@ def explain(z: Any, loss: Any = None) -> str:
                     "distribution whose parameters were arrays, or its gradient was stopped")
     origin = origin_of(z)
     if origin is None:
+        below = [t for t in graph(z) if origin_of(t)]
+        hint = "; give what `sample` returned" + (
+            f": {len(below)} draws are below it, of "
+            f"{', '.join(type(origin_of(t).q).__name__ for t in below)}" if below else "")
         raise ValueError(f"lab.explain(z): {z.rule.name if z.rule else 'leaf'} {z.shape} is no "
-                         "draw of a distribution; give what `sample` returned")
+                         f"draw of a distribution{hint}")
     parameters = _parameters(origin.q)
     head = f"z {z.shape} ~ {_name(origin.q)}"
     lines = [head, *(f"  parameter {name}: {_state(p)}, {summary(p)}"
@@ -46,7 +51,7 @@ def explain(z: Any, loss: Any = None) -> str:
                      "dropped (warning StoppedGradient), that of the decoder is kept")
     else:
         lines.append(f"  estimator: {WAYS.get(origin.q.path, origin.q.path)}")
-        lines += [*_noise(z), *_slopes(z, parameters)]
+        lines += [*_noise(z, origin.q), *_slopes(z, parameters)]
     if loss is not None:
         lines += _ways(z, loss, parameters)
     return Text("\n".join(lines))
@@ -75,10 +80,11 @@ def _all_parameters(q: Distribution) -> dict[str, Any]:
     return found
 
 
-def _noise(z: Tensor) -> list[str]:
+def _noise(z: Tensor, q: Distribution) -> list[str]:
     """The constants below z that were drawn."""
-    return [f"  noise: {summary(item.value)}" for item in items_of(z) if item.kind == "noise"] \
-        or ["  noise: not an array of its own; the draw is moved along its quantiles"]
+    if q.path == "implicit":
+        return ["  noise: none of its own; the draw stays at its quantile when parameters move"]
+    return [f"  noise: {summary(item.value)}" for item in items_of(z) if item.kind == "noise"]
 
 
 def _state(p: Any) -> str:
@@ -107,8 +113,10 @@ def _ways(z: Tensor, loss: Any, parameters: dict[str, Any]) -> list[str]:
         lines = ["  the loss does not depend on z, or only on its value as a constant"]
     else:
         lines = []
-    all_ways = pull([loss], [np.ones(loss.shape, loss.dtype)], keep=[*traced.values(), z])
-    through = pull([z], [all_ways[z]], keep=traced.values()) if z in all_ways else {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", StoppedGradient)  # it is what is told here
+        all_ways = pull([loss], [np.ones(loss.shape, loss.dtype)], keep=[*traced.values(), z])
+        through = pull([z], [all_ways[z]], keep=traced.values()) if z in all_ways else {}
     for name, p in traced.items():
         zero = np.zeros(p.shape, p.dtype)
         total, part = all_ways.get(p, zero), through.get(p, zero)
