@@ -24,11 +24,11 @@ BOTH, NO_Q, NO_MODEL = "θ and φ learn", "φ is held", "θ is held"
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     p = argparse.ArgumentParser(description="Fit two models by EM and as a VAE is fitted.",
                                 formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    p.add_argument("--data", type=positive, default=300, help="data drawn from each model")
+    p.add_argument("--data", type=positive, default=300, help="drawn from each model, 10 or more")
     p.add_argument("--steps", type=positive, default=300, help="updates of the parameters θ")
     p.add_argument("--lr", type=rate, default=0.03, help="of Adam, for encoder and gradients")
-    p.add_argument("--seed", type=natural, default=0)
-    p.add_argument("--out", type=Path, default=Path("out/em_to_vae"))
+    p.add_argument("--seed", type=natural, default=0, help="of models, data and networks")
+    p.add_argument("--out", type=Path, default=Path("out/em_to_vae"), help="folder for the picture")
     p.add_argument("--quick", action="store_true", help="a second, with few steps")
     args = p.parse_args(arguments)
     if args.data < 10:
@@ -46,8 +46,13 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"em_to_vae.py: {error}", file=sys.stderr)
         return 2
 
-    mixture, pca = (study(kind, args) for kind in ("mixture", "pca"))
-    parts = held(args, *mixture[:2])
+    try:
+        mixture, pca = (study(kind, args) for kind in ("mixture", "pca"))
+        parts = held(args, *mixture[:2])
+    except ValueError as error:  # a matrix or a spread that is none
+        print(f"em_to_vae.py: the parameters have diverged, try a smaller --lr than {args.lr:g} "
+              f"({error})", file=sys.stderr)
+        return 2
     panels = [("mixture of 4 Gaussians", mixture[2], "log p(x) of the true θ", mixture[3]),
               ("probabilistic PCA, 2 of 6 dimensions", pca[2], "maximum of log p(x)", pca[3]),
               ("the mixture: what learns, q(z|x) fitted first", parts, "log p(x) of the true θ",

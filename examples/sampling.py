@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from options import check_writable, natural
+from options import check_writable, natural, positive
 
 import minigrad as mg
 import vae
@@ -28,17 +28,18 @@ DIMENSIONS = 16
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     p = argparse.ArgumentParser(description="Compare estimators of gradients through samples.",
                                 formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    p.add_argument("--repetitions", type=natural, default=10_000, help="of each estimator")
-    p.add_argument("--seed", type=natural, default=0)
-    p.add_argument("--out", type=Path, default=Path("out/sampling"))
+    p.add_argument("--repetitions", type=positive, help="of each estimator, 100 or more; by "
+                   "default 10000, with --quick 500")
+    p.add_argument("--seed", type=natural, default=0, help="of all noise")
+    p.add_argument("--out", type=Path, default=Path("out/sampling"), help="folder for results")
     p.add_argument("--quick", action="store_true", help="a few seconds, with wide error bars")
-    p.add_argument("--no-plots", action="store_true")
+    p.add_argument("--no-plots", action="store_true", help="numbers alone")
     return p.parse_args(arguments)
 
 
 def main(arguments: list[str] | None = None) -> int:
     args = parse(arguments)
-    n = 500 if args.quick else args.repetitions
+    n = args.repetitions or (500 if args.quick else 10_000)
     try:
         check_writable(args.out)
         if n < 100:
@@ -53,7 +54,8 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"({time.perf_counter() - began:.1f} s)\n")
     panels = [effect(rng, n) for effect in (
         fewer_draws, more_dimensions, importance_weights, landing, two_estimators, stopped)]
-    for panel in panels:
+    for letter, panel in zip("abcdef", panels):
+        panel["title"] = f"({letter}) {panel['title']}"
         print(f"{panel['title']}: {panel['finding']}")
     (args.out / "sampling.json").write_text(json.dumps({
         "estimators": {name: [
@@ -194,7 +196,7 @@ def importance_weights(rng: np.random.Generator, n: int) -> dict:
 def landing(rng: np.random.Generator, n: int) -> dict:
     spreads, series = [0.5, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0], {}
     model, x = testbed(rng)
-    bounds = {"path and score": estimators.sgvb_a,
+    bounds = {"A: path and score": estimators.sgvb_a,
               "sticking the landing": estimators.sticking_the_landing}
     found = [lab.compare_bounds(near_posterior(model, x, 0.0, spread), x, bounds, rng=rng,
                                 repetitions=n) for spread in spreads]
@@ -205,7 +207,7 @@ def landing(rng: np.random.Generator, n: int) -> dict:
     return panel("Sticking the landing: no noise at the posterior", "spread of q / the posterior's",
                  "variance of the gradient", series,
                  f"at the posterior {series['sticking the landing'][1][at]:.1g} against "
-                 f"{series['path and score'][1][at]:.1f}", log="x")
+                 f"{series['A: path and score'][1][at]:.1f}", log="x")
 
 
 def two_estimators(rng: np.random.Generator, n: int) -> dict:
@@ -222,7 +224,7 @@ def two_estimators(rng: np.random.Generator, n: int) -> dict:
     return panel("The exact KL is not always the quieter", "spread of q / the posterior's",
                  "variance of the bound (nats²)", series,
                  f"q at the posterior: A {a[5]:.1g}, B {b[5]:.1f}; q 20 times too narrow: "
-                 f"A {a[0]:.2f}, B {b[0]:.1g}", log="xy", bottom=1e-4)
+                 f"A {a[0]:.2f}, B {b[0]:.1g}", log="xy", bottom=1e-5)
 
 
 def stopped(rng: np.random.Generator, n: int) -> dict:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from vae import estimators
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -28,3 +30,12 @@ def test_links_and_pictures_lead_somewhere(page):
     missing = [link for link in LINK.findall(page.read_text())
                if not (page.parent / link).exists()]
     assert not missing
+
+
+def test_the_chapter_on_sampling_lists_every_estimator():
+    text = (ROOT / "docs" / "sampling.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
+    assert set(rows) == {*estimators.EXPECTATIONS, *estimators.BOUNDS}
+    for name, f in {**estimators.EXPECTATIONS, **estimators.BOUNDS}.items():
+        row, = re.findall(rf"^\| `{name}` \|.*$", text, re.MULTILINE)
+        assert ("biased for K" in row or "| yes |" in row) == f.biased

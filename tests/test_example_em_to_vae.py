@@ -77,3 +77,8 @@ def test_a_place_that_cannot_be_written_is_found_first(example, tmp_path, capsys
     (tmp_path / "file").write_text("mine")
     assert example.main(["--out", str(tmp_path / "file")]) == 2
     assert capsys.readouterr().err.startswith(f"em_to_vae.py: --out {tmp_path / 'file'} can't be")
+
+
+def test_a_rate_at_which_all_diverges_is_named(example, tmp_path, capsys):
+    assert example.main(["--quick", "--lr", "100", "--out", str(tmp_path)]) == 2
+    assert "try a smaller --lr than 100" in capsys.readouterr().err

@@ -18,7 +18,7 @@ def run(example, tmp_path_factory):
 
 
 def series(found, title):
-    panel, = [p for p in found["effects"] if p["title"].startswith(title)]
+    panel, = [p for p in found["effects"] if p["title"][4:].startswith(title)]
     return {name: values for name, (_, values, _) in panel["series"].items()}
 
 
@@ -57,7 +57,7 @@ def test_iwae_drowns_and_dreg_does_not(run):
 
 def test_sticking_the_landing_has_no_noise_at_the_posterior(run):
     found = series(run[1], "Sticking the landing")
-    assert found["sticking the landing"][3] < 1e-20 < found["path and score"][3]
+    assert found["sticking the landing"][3] < 1e-20 < found["A: path and score"][3]
     assert found["sticking the landing"][0] > 1e-3
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 from numpy import ndarray
 from scipy.special import ndtri
 
@@ -120,6 +120,9 @@ def estimators(path: Path, comparisons: dict[str, Any]) -> None:
             axes.set(xscale="log", yticks=range(len(names)), yticklabels=names, title=title,
                      ylim=(len(names) - 0.5, -0.5))
             axes.grid(alpha=0.3)
+            low, high = axes.get_xlim()
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 40 * low else (1,)))
+            axes.xaxis.set_major_formatter("{x:g}")
             axes.xaxis.set_minor_formatter(NullFormatter())
             if axes is not axes_row[0]:
                 axes.tick_params(labelleft=False)
@@ -149,8 +152,16 @@ def effects(path: Path, panels: Sequence[dict[str, Any]]) -> None:
         log = panel.get("log", "")
         axes.set(xlabel=panel["xlabel"], ylabel=panel["ylabel"],
                  xscale="log" if "x" in log else "linear", yscale="log" if "y" in log else "linear")
+        if "x" in log:  # the values that were tried
+            axes.set_xticks(x, [f"{v:g}" for v in x], fontsize=8)
+            axes.xaxis.set_minor_locator(NullLocator())
         if "bottom" in panel:
             axes.set_ylim(bottom=panel["bottom"])
+            for k, (x, y, _) in enumerate(panel["series"].values()):
+                below = [a for a, b in zip(x, y) if b < panel["bottom"]]
+                if below:
+                    axes.plot(below, [panel["bottom"]] * len(below), "v", color=f"C{k}", ms=9,
+                              clip_on=False, label="below the axis")
         if "ticks" in panel:
             axes.set_xticks(range(len(panel["ticks"])), panel["ticks"])
         axes.set_title(panel["title"], fontsize=10, wrap=True)
