@@ -357,7 +357,7 @@ def test_bad_low_rank_parameters_are_named_with_their_place():
     factor = np.ones((3, 2), np.float32)
     with pytest.raises(ValueError, match=r"^LowRankNormal: diagonal must be positive.* 0 at \[1\]"):
         LowRankNormal(np.zeros(3), factor, np.array([1.0, 0, 1]))
-    with pytest.raises(ValueError, match=r"factor must be at most 8e\+28·√diagonal, it is "
+    with pytest.raises(ValueError, match=r"factor must be at most 3e\+14·√diagonal, it is "
                                          r"1e\+12 at \[2, 0\]"):
         LowRankNormal(np.zeros(3, np.float32), np.float32([[0, 0], [0, 0], [1e12, 0]]),
                       np.float32([1, 1, 1e-38]))

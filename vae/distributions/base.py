@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import operator
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -60,21 +61,26 @@ class Distribution(ABC):
     mean: Any
     variance: Any
 
-    def sample(self, shape: tuple[int, ...] = (), *, rng: Generator, stopped: bool = False) -> Any:
+    def sample(self, shape: int | tuple[int, ...] = (), *, rng: Generator | None = None,
+               stopped: bool = False) -> Any:
         """Draws of shape `shape` + `self.shape`, with the gradient's path to the parameters.
 
+        shape: a number n is (n,).  rng: needed, but within `noise.replay`.
         stopped: without it; a gradient that arrives at such draws is dropped with the warning
         `StoppedGradient`.  Raises NoPath where parameters are differentiated and `path` is None.
         """
+        if type(shape) is not tuple:
+            shape = axes(shape)
+        rng = generator(rng)
         if stopped:
-            z = self.constant()._sample(tuple(shape), rng)
+            z = self.constant()._sample(shape, rng)
             traced = next(self.traced(), None)
             if traced is not None:
                 z = _stopped(z, traced, of=type(self).__name__)
         elif self.path is None and next(self.traced(), None) is not None:
             raise NoPath(self._no_path())
         else:
-            z = self._sample(tuple(shape), rng)
+            z = self._sample(shape, rng)
         if type(z) is Tensor:
             _origins[z] = Origin(self, stopped)
         return z
@@ -83,6 +89,7 @@ class Distribution(ABC):
     def _sample(self, shape: tuple[int, ...], rng: Generator) -> Any:
         """`sample`, its options dealt with."""
 
+    @np.errstate(over="ignore")  # a log density may be below every number
     def log_prob(self, x: Any) -> Any:
         """log p(x) per event, in nats: -inf outside of the support, with a gradient of 0."""
         if not hasattr(x, "dtype"):
@@ -170,6 +177,33 @@ def _stopped(z: ndarray, parameter: ndarray, of: str) -> ndarray:
     return z
 
 
+# -- what samplers share --------------------------------------------------------------------------
+def axes(shape: Any) -> tuple[int, ...]:
+    """The shape as a tuple; a number n is (n,)."""
+    try:
+        return tuple(shape) if np.iterable(shape) else (operator.index(shape),)
+    except TypeError:
+        raise TypeError(f"sample({shape!r}): the shape of draws is a whole number, or a tuple of "
+                        "such") from None
+
+
+class _NoGenerator:
+    """Stands where no generator was given: within `noise.replay` none is asked."""
+
+    def __init__(self, given: Any):
+        self.given = given
+
+    def __getattr__(self, name: str) -> Any:
+        what = "without rng" if self.given is None else f"with rng={self.given!r:.60}"
+        raise TypeError(f"draws {what}: give a generator, rng=np.random.default_rng(seed); one "
+                        "generator for all draws of a program, not a new one each time")
+
+
+def generator(rng: Any) -> Generator:
+    """rng; where that is no Generator something that raises TypeError when it is to draw."""
+    return rng if isinstance(rng, Generator) else _NoGenerator(rng)  # type: ignore[return-value]
+
+
 # -- what the constructors share ------------------------------------------------------------------
 def as_floats(*xs: Any) -> list[Any]:
     """Arrays or Tensors of floats: a plain number takes the dtype of the others."""
@@ -182,6 +216,8 @@ def event_axes(who: str, shape: tuple[int, ...], event_ndim: int | None) -> int:
     """`event_ndim`; where it is None the last axis, if there is one.  Raises ValueError."""
     if event_ndim is None:
         return min(1, len(shape))
+    if not isinstance(event_ndim, (int, np.integer)):
+        raise TypeError(f"{who} with event_ndim={event_ndim!r}: it is a whole number of axes")
     if not 0 <= event_ndim <= len(shape):
         raise ValueError(f"{who} with parameters of shape {shape} and event_ndim={event_ndim}: an "
                          "event has more axes than there are; for single numbers give event_ndim=0")
@@ -211,6 +247,13 @@ def require_finite(who: str, **values: Any) -> None:
     """Raise ValueError for parameters that are infinite or NaN."""
     for name, value in values.items():
         require(who, name, value, np.isfinite(untraced(value)), "finite")
+
+
+def require_parts(who: str, x: Any, parts: int) -> None:
+    """Raise ValueError unless the last axis of x has as many elements."""
+    if x.shape[-1:] != (parts,):
+        raise ValueError(f"{who}.log_prob of x with shape {x.shape}: the last axis must be that of "
+                         f"the {parts} parts")
 
 
 def event_sum(x: Any, event_ndim: int) -> Any:

@@ -15,7 +15,14 @@ from minigrad.functions import sigmoid, softplus
 from minigrad.kernels.blocks import in_slices
 from minigrad.marks import mark_of
 from minigrad.tensor import Tensor, untraced
-from vae.distributions.base import Distribution, as_floats, broadcast, event_axes, event_sum
+from vae.distributions.base import (
+    Distribution,
+    as_floats,
+    broadcast,
+    event_axes,
+    event_sum,
+    require_finite,
+)
 from vae.distributions.support import Integers
 
 
@@ -33,6 +40,7 @@ class Bernoulli(Distribution):
 
     def __init__(self, logits: Any, *, event_ndim: int | None = None):
         self.logits, = as_floats(logits)
+        require_finite("Bernoulli", logits=self.logits)
         self.shape = self.logits.shape
         self.event_ndim = event_axes("Bernoulli", self.shape, event_ndim)
 
@@ -53,6 +61,8 @@ class Bernoulli(Distribution):
 
         Raises ValueError for x outside of [0, 1], and for draws of a RelaxedBernoulli.
         """
+        if not hasattr(x, "dtype"):
+            x = np.asarray(x, self.dtype)
         if (about := mark_of(untraced(x))) and about.what == "relaxed":
             raise ValueError("Bernoulli.log_prob of a relaxed draw: it has a density of its own, "
                              "vae.RelaxedBernoulli.log_prob; for a coin take .harden(z), or "

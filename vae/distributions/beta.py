@@ -18,6 +18,7 @@ from vae.distributions.base import (
     broadcast,
     event_axes,
     event_sum,
+    require_parts,
     require_positive,
 )
 from vae.distributions.implicit import (
@@ -142,9 +143,10 @@ class Dirichlet(Distribution):
         require_positive("Dirichlet", concentration=self.concentration)
         self.shape = self.concentration.shape
         self.event_ndim = event_axes("Dirichlet", self.shape, event_ndim)
-        if self.event_ndim < 1:
+        if self.event_ndim < 1 or not self.shape[-1]:
             raise ValueError(f"Dirichlet with a concentration of shape {self.shape} and event_ndim="
-                             f"{event_ndim}: its last axis is an event, so that is 1 or more")
+                             f"{event_ndim}: its last axis is an event, so that is 1 or more, and "
+                             "has at least one part")
 
     @property
     def mean(self) -> Any:
@@ -163,6 +165,7 @@ class Dirichlet(Distribution):
     def log_prob(self, x: Any) -> Any:
         """log density per event, in nats: -inf outside of the simplex, with a gradient of 0."""
         x, = as_floats(x)
+        require_parts("Dirichlet", x, self.shape[-1])
         a, dtype = wide(self.concentration), np.result_type(self.dtype, x.dtype)
         outside = self.support.excludes(untraced(x))
         inside = np.where(outside[..., None], 1 / self.shape[-1], wide(x))

@@ -180,7 +180,7 @@ def _cdf(x: Any, eta: Any) -> Any:
     return np.where(a == 0, x, ratio)
 
 
-@with_vjp(lambda g, x, p, eta: g * np.exp(-log_density(x, eta)),
+@with_vjp(lambda g, x, p, eta: g * _inverse_density(x, eta),
           lambda g, x, p, eta: g * _slope(x, eta), elementwise=True)
 def quantile(p: Any, eta: Any) -> Any:
     """The x with cdf p; for eta > 0 mirrored, as 1 - x is the same of -eta and 1 - p."""
@@ -190,6 +190,11 @@ def quantile(p: Any, eta: Any) -> Any:
     x = np.where(a == 0, q, -np.log1p(inner * np.expm1(-safe)) / safe)
     x = np.where(q == 1, 1, np.minimum(x, 1))
     return np.where(eta > 0, 1 - x, x)
+
+
+@np.errstate(over="ignore")  # at the ends it may be above the largest number, and is ∞
+def _inverse_density(x: Any, eta: Any) -> Any:
+    return np.exp(-log_density(x, eta))
 
 
 def _slope(x: Any, eta: Any) -> Any:

@@ -19,12 +19,11 @@ from vae.distributions.base import (
     event_axes,
     event_sum,
     require,
-    require_finite,
     require_positive,
 )
 from vae.distributions.support import Integers
 
-LEAST_SCALE = 1e-12  # where (x - location)/scale² is a number yet in float32
+FARTHEST, LEAST_SCALE = 1e12, 1e-12  # where (x - location)/scale² is a number yet in float32
 
 
 class DiscretizedLogistic(Distribution):
@@ -45,7 +44,9 @@ class DiscretizedLogistic(Distribution):
         if int(low) != low or int(high) != high or low >= high:
             raise ValueError(f"{who}(low={low!r}, high={high!r}): whole numbers, the first smaller")
         self.location, self.scale = as_floats(location, scale)
-        require_finite(who, location=self.location)
+        value = untraced(self.location)
+        require(who, "location", value, np.abs(value) <= FARTHEST,
+                f"finite, and at most {FARTHEST:g} in size")
         require_positive(who, scale=self.scale)
         value = untraced(self.scale)
         require(who, "scale", value, value >= LEAST_SCALE, f"at least {LEAST_SCALE:g}")

@@ -57,6 +57,7 @@ class Gamma(Distribution):
         return self.concentration / self.rate
 
     @property
+    @np.errstate(over="ignore")  # what is above the largest number is ∞
     def variance(self) -> Any:
         return self.concentration / self.rate / self.rate
 

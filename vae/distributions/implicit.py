@@ -42,7 +42,7 @@ def positive_from_log(log_x: Any, dtype: Any) -> Any:
     """exp(log_x), but no less than the smallest normal number of the dtype, nor infinite."""
     info = np.finfo(dtype)
     low, high = math.log(info.tiny), math.log(info.max)
-    return rounded(np.exp(np.clip(log_x, low + 1e-6, high - 1e-6)), dtype)
+    return rounded(np.exp(np.clip(log_x, low + 1e-5, high - 1e-5)), dtype)
 
 
 def between(p: Any) -> Any:

@@ -26,6 +26,7 @@ from vae.distributions.base import (
     require_finite,
     require_positive,
 )
+from vae.distributions.implicit import positive_from_log, with_ends
 from vae.distributions.support import NOT_NEGATIVE, POSITIVE, REAL, Interval
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
@@ -79,6 +80,7 @@ class LocationScale(Distribution):
         return _shaped(self.location, self.shape)
 
     @property
+    @np.errstate(over="ignore")  # what is above the largest number is ∞
     def variance(self) -> Any:
         return _shaped(self.standard_variance * np.square(self.scale), self.shape)
 
@@ -96,11 +98,19 @@ class LocationScale(Distribution):
 
     def cdf(self, x: Any) -> Any:
         """P(X ≤ x) of each element."""
-        return self.standard_cdf((x - self.location) / self.scale)
+        x = _array(x, self.dtype)
+        far = np.isinf(untraced(x))
+        p = self.standard_cdf((np.where(far, 0, x) - self.location) / self.scale)
+        return np.where(far, untraced(x) > 0, p)
 
     def icdf(self, p: Any) -> Any:
-        """The x of each element at which the cdf is p; ValueError unless 0 ≤ p ≤ 1."""
-        return self.location + self.scale * self.standard_icdf(_probabilities(self, p))
+        """The x of each element at which the cdf is p; ValueError unless 0 ≤ p ≤ 1.
+
+        Infinite at 0 and 1, with a gradient of 0.
+        """
+        p = _probabilities(self, p)
+        x = self.location + self.scale * self.standard_icdf(np.where(_inside(p), p, 0.5))
+        return with_ends(p, x, -math.inf, math.inf)
 
 
 class Laplace(LocationScale):
@@ -167,25 +177,30 @@ class LogNormal(LocationScale):
     support = POSITIVE
     standard_entropy = HALF_LOG_2PI + 0.5
     standard_noise = staticmethod(noise.normal)
-    standard_cdf = staticmethod(ndtr)
     standard_icdf = staticmethod(ndtri)
 
     @staticmethod
     def standard_log_density(z: Any) -> Any:
         return -0.5 * np.square(z) - HALF_LOG_2PI
 
+    @staticmethod
+    def standard_cdf(z: Any) -> Any:
+        return ndtr(np.clip(z, -40, 40))  # beyond it is 0 and 1, and z² might overflow
+
     @property
+    @np.errstate(over="ignore")
     def mean(self) -> Any:
-        """exp(location + ½ scale²)."""
+        """exp(location + ½ scale²), ∞ where that overflows."""
         return np.exp(self.location + 0.5 * np.square(self.scale))
 
     @property
+    @np.errstate(over="ignore")
     def variance(self) -> Any:
-        """(exp(scale²) - 1)·mean²."""
-        return np.expm1(np.square(self.scale)) * np.square(self.mean)
+        """(exp(scale²) - 1)·mean², ∞ where that overflows."""
+        return np.exp(2 * self.location + np.square(self.scale) + log_growth(self.scale))
 
     def _sample(self, shape: tuple[int, ...], rng: Generator) -> Any:
-        return np.exp(super()._sample(shape, rng))
+        return positive_from_log(super()._sample(shape, rng), self.dtype)
 
     def _log_density(self, x: Any) -> Any:
         log_x = np.log(x)
@@ -202,7 +217,9 @@ class LogNormal(LocationScale):
 
     def icdf(self, p: Any) -> Any:
         """exp(location + scale·Φ⁻¹(p)) of each element; ValueError unless 0 ≤ p ≤ 1."""
-        return np.exp(super().icdf(p))
+        p = _probabilities(self, p)
+        log_x = super().icdf(np.where(_inside(p), p, 0.5))
+        return with_ends(p, positive_from_log(log_x, log_x.dtype), 0.0, math.inf)
 
 
 class Exponential(Distribution):
@@ -228,6 +245,7 @@ class Exponential(Distribution):
         return 1 / self.rate
 
     @property
+    @np.errstate(over="ignore")
     def variance(self) -> Any:
         return np.square(self.mean)
 
@@ -244,7 +262,8 @@ class Exponential(Distribution):
     def cdf(self, x: Any) -> Any:
         """1 - exp(-rate·x) of each element, 0 for x < 0."""
         x = _array(x, self.dtype)
-        return -np.expm1(-self.rate * np.where(x < 0, 0, x))
+        outside = (x < 0) | (x == math.inf)
+        return np.where(x == math.inf, 1, -np.expm1(-self.rate * np.where(outside, 0, x)))
 
     def icdf(self, p: Any) -> Any:
         """-log(1 - p)/rate of each element; ValueError unless 0 ≤ p ≤ 1."""
@@ -282,6 +301,7 @@ class Uniform(Distribution):
         return 0.5 * self.low + 0.5 * self.high
 
     @property
+    @np.errstate(over="ignore")
     def variance(self) -> Any:
         return np.square(self.high - self.low) / 12
 
@@ -306,12 +326,26 @@ class Uniform(Distribution):
         return self.low + (self.high - self.low) * _probabilities(self, p)
 
 
+@np.errstate(over="ignore")
+def log_growth(scale: Any) -> Any:
+    """log(exp(scale²) - 1)."""
+    small = untraced(scale) < 1e-4
+    square = np.square(scale)
+    middle = np.clip(np.where(small, 1, square), 0, 80)  # beyond it the logarithm is 0
+    return np.where(small, 2 * np.log(scale) + 0.5 * square,
+                    square + np.log(-np.expm1(-middle)))
+
+
 def _shaped(x: Any, shape: tuple[int, ...]) -> Any:
     return x if x.shape == shape else np.broadcast_to(x, shape)
 
 
 def _array(x: Any, dtype: Any) -> Any:
     return x if hasattr(x, "dtype") else np.asarray(x, dtype)
+
+
+def _inside(p: Any) -> Any:
+    return (untraced(p) > 0) & (untraced(p) < 1)
 
 
 def _probabilities(of: Distribution, p: Any) -> Any:

@@ -119,7 +119,8 @@ class Mixture(Distribution):
     def _mixed(self, x: Any) -> Any:
         weights = np.exp(log_softmax(self.logits))
         weights = np.reshape(weights, weights.shape + (1,) * self.inner)
-        return (weights * x).sum(self._axis)
+        counts = untraced(weights) > 0  # what is not there may be infinite
+        return (weights * np.where(counts, x, 0)).sum(self._axis)
 
     # -- draws ------------------------------------------------------------------------------------
     def _sample(self, shape: tuple[int, ...], rng: Generator) -> Any:

@@ -59,12 +59,18 @@ class CorrelatedNormal(Distribution):
     def _half_log_determinant(self) -> Any:
         """½ log |Σ|."""
 
+    @np.errstate(over="ignore")  # a log density may be below every number
     def log_prob(self, x: Any) -> Any:
-        """log density per event, in nats; x (…, n)."""
+        """log density per event, in nats: -inf for an infinite x; x (…, n)."""
         if not hasattr(x, "dtype"):
             x = np.asarray(x, self.dtype)
+        outside = self.support.excludes(untraced(x)).any(-1, keepdims=True)
+        if outside.any():
+            x = np.where(outside, 0, x)
         density = (-0.5 * self._squared_distance(x - self.mean) - self._half_log_determinant()
                    - 0.5 * self.shape[-1] * LOG_2PI)
+        if outside.any():
+            density = np.where(outside[..., 0], -np.inf, density)
         return event_sum(density, self.event_ndim - 1)
 
     def entropy(self) -> Any:
@@ -106,15 +112,17 @@ class MultivariateNormal(CorrelatedNormal):
         require_finite(who, covariance=covariance)
         _require_symmetric(who, untraced(covariance))
         both = 0.5 * (covariance + np.swapaxes(covariance, -1, -2))
-        return cls(mean, _cholesky_of(who, both), event_ndim=event_ndim)
+        return cls(mean, cholesky_of(who, both), event_ndim=event_ndim)
 
     @property
+    @np.errstate(over="ignore")  # what is above the largest number is ∞
     def covariance(self) -> Any:
         """L Lᵀ: (…, n, n)."""
         covariance = self.cholesky @ np.swapaxes(self.cholesky, -1, -2)
         return np.broadcast_to(covariance, (*self.shape, self.shape[-1]))
 
     @property
+    @np.errstate(over="ignore")  # what is above the largest number is ∞
     def variance(self) -> Any:
         """The diagonal of the covariance: (…, n)."""
         return np.broadcast_to(np.square(self.cholesky).sum(-1), self.shape)
@@ -154,6 +162,7 @@ class LowRankNormal(CorrelatedNormal):
         self._set_shape(broadcast(factor.shape[:-2], diagonal.shape[:-1]), n, event_ndim)
 
     @property
+    @np.errstate(over="ignore")  # what is above the largest number is ∞
     def covariance(self) -> Any:
         """F Fᵀ + diag(d): (…, n, n)."""
         n = self.shape[-1]
@@ -162,6 +171,7 @@ class LowRankNormal(CorrelatedNormal):
                                (*self.shape, n))
 
     @property
+    @np.errstate(over="ignore")  # what is above the largest number is ∞
     def variance(self) -> Any:
         """The diagonal of the covariance: (…, n)."""
         return np.broadcast_to(np.square(self.factor).sum(-1) + self.diagonal, self.shape)
@@ -313,13 +323,13 @@ def _require_symmetric(who: str, matrix: ndarray) -> None:
 
 
 def _require_ratio(factor: ndarray, diagonal: ndarray) -> None:
-    root, most = np.sqrt(diagonal)[..., None], float(np.finfo(factor.dtype).max) ** 0.75
+    root, most = np.sqrt(diagonal)[..., None], float(np.finfo(factor.dtype).max) ** 0.375
     holds = np.abs(factor) / most <= root
     require("LowRankNormal", "factor", np.broadcast_to(factor, holds.shape), holds,
             f"at most {most:.0e}·√diagonal")
 
 
-def _cholesky_of(who: str, covariance: Any) -> Any:
+def cholesky_of(who: str, covariance: Any) -> Any:
     """The Cholesky factor; a ValueError tells which matrix has none."""
     try:
         return np.linalg.cholesky(covariance)

@@ -19,7 +19,9 @@ from vae.distributions.base import (
     event_axes,
     event_sum,
     require,
+    require_finite,
 )
+from vae.distributions.implicit import with_ends
 from vae.distributions.support import REAL
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
@@ -42,7 +44,8 @@ class Normal(Distribution):
 
     def __init__(self, mean: Any, std: Any, *, event_ndim: int | None = None):
         mean, std = as_floats(mean, std)
-        require("Normal(mean, std)", "std", std, std > 0, "positive",
+        require("Normal(mean, std)", "std", std, (std > 0) & (std < math.inf),
+                "positive and finite",
                 "is it a logarithm? Then Normal.from_log_std or Normal.from_log_var")
         self._set(mean, std, np.log(std), event_ndim)
 
@@ -79,12 +82,14 @@ class Normal(Distribution):
         return normal
 
     def _set(self, mean: Any, std: Any, log_std: Any, event_ndim: int | None) -> None:
+        require_finite("Normal", mean=mean)
         self.mean, self.std, self.log_std = mean, std, log_std
         self.is_standard = False
         self.shape = broadcast(mean.shape, std.shape)
         self.event_ndim = event_axes("Normal", self.shape, event_ndim)
 
     @property
+    @np.errstate(over="ignore")  # what is above the largest number is ∞
     def variance(self) -> Any:
         return np.square(self.std)
 
@@ -93,20 +98,30 @@ class Normal(Distribution):
         eps = noise.normal(rng, shape + self.shape, self.std.dtype)
         return self.mean + mark(self.std * eps, "noise")  # of a constant std it is noise still
 
+    @np.errstate(over="ignore")  # of a tiny std it may be -∞
     def log_prob(self, x: Any) -> Any:
-        """log density per event, in nats."""
+        """log density per event, in nats: -inf for an infinite x, with a gradient of 0."""
+        if not hasattr(x, "dtype"):
+            x = np.asarray(x, self.dtype)
+        density = event_sum(self._log_density(x), self.event_ndim)
+        return density if np.isfinite(untraced(density)).all() else super().log_prob(x)
+
+    def _log_density(self, x: Any) -> Any:
         z = (x - self.mean) / self.std
-        return event_sum(-0.5 * np.square(z) - self.log_std - HALF_LOG_2PI, self.event_ndim)
+        return -0.5 * np.square(z) - self.log_std - HALF_LOG_2PI
 
     def cdf(self, x: Any) -> Any:
         """Φ((x - mean)/std) of each element."""
         from scipy.special import ndtr
-        return ndtr((x - self.mean) / self.std)
+        return ndtr(np.clip((x - self.mean) / self.std, -40, 40))  # beyond it is 0 and 1
 
     def icdf(self, p: Any) -> Any:
-        """mean + std·Φ⁻¹(p) of each element."""
+        """mean + std·Φ⁻¹(p) of each element: infinite at 0 and 1, NaN outside; gradient 0 there."""
         from scipy.special import ndtri
-        return self.mean + self.std * ndtri(p)
+        p = as_floats(self.mean, p)[1]
+        inside = (untraced(p) > 0) & (untraced(p) < 1)
+        return with_ends(p, self.mean + self.std * ndtri(np.where(inside, p, 0.5)),
+                         -math.inf, math.inf)
 
     def entropy(self) -> Any:
         """Σ log std + ½ log 2πe, in nats."""
@@ -116,8 +131,11 @@ class Normal(Distribution):
 
 def _bounded(x: Any) -> Any:
     """x up to ±EXACT, then bent towards ±FARTHEST, with slope 1 at the bend and never none."""
-    if np.abs(untraced(x)).max(initial=0) <= EXACT:
+    largest = np.abs(untraced(x)).max(initial=0)
+    if largest <= EXACT:
         return x
+    if not largest < math.inf:
+        require_finite("Normal", log_std=x)
     inner, room = np.clip(x, -EXACT, EXACT), FARTHEST - EXACT
     t = (x - inner) / room
     return inner + room * t / np.sqrt(1 + t * t)

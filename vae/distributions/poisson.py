@@ -127,8 +127,13 @@ def _log_mass_by_log(x: Any, log_rate: Any) -> Any:
 
 
 # -- cdf and quantiles ----------------------------------------------------------------------------
-@with_vjp(None, lambda g, y, x, rate: np.where(
-    x < 0, 0.0, -g * np.exp(_log_mass(np.maximum(np.floor(x), 0), rate))), elementwise=True)
+def _cdf_by_rate(g: Any, y: Any, x: Any, rate: Any) -> Any:
+    known = (x >= 0) & (x < math.inf)
+    mass = np.exp(np.minimum(_log_mass(np.where(known, np.floor(x), 0.0), rate), 0))
+    return np.where(known, -g * mass, 0)
+
+
+@with_vjp(None, _cdf_by_rate, elementwise=True)
 def _cdf(x: Any, rate: Any) -> Any:
     f = gammaincc(np.floor(np.maximum(np.float64(x), 0)) + 1, np.float64(rate))
     return np.where(x < 0, 0.0, f).astype(np.asarray(rate).dtype)

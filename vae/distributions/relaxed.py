@@ -18,13 +18,17 @@ from minigrad.tensor import Tensor, untraced
 from vae.distributions.base import (
     Distribution,
     as_floats,
+    axes,
     broadcast,
     event_axes,
     event_sum,
+    generator,
     require,
     require_finite,
+    require_parts,
     require_positive,
 )
+from vae.distributions.implicit import with_ends
 from vae.distributions.support import POSITIVE, Interval
 
 SUM_TOLERANCE = 1e-5  # of the coordinates of a point of the simplex, in float32
@@ -53,8 +57,11 @@ class _Relaxed(Distribution):
     def _set_shape(self, event_ndim: int | None) -> None:
         raise NotImplementedError
 
-    def sample_logits(self, shape: tuple[int, ...] = (), *, rng: Generator) -> Any:
+    def sample_logits(self, shape: int | tuple[int, ...] = (), *, rng: Generator) -> Any:
         """Logits of draws, shape + self.shape, with the gradient's path to the parameters."""
+        return self._logits(axes(shape), generator(rng))
+
+    def _logits(self, shape: tuple[int, ...], rng: Generator) -> Any:
         raise NotImplementedError
 
     def squash(self, y: Any) -> Any:
@@ -62,7 +69,7 @@ class _Relaxed(Distribution):
         raise NotImplementedError
 
     def _sample(self, shape: tuple[int, ...], rng: Generator) -> Any:
-        y = self.sample_logits(shape, rng=rng)
+        y = self._logits(shape, rng)
         z = self.squash(y)
         mark(untraced(z), "relaxed")  # hard densities refuse it, even where it has become whole
         for draw, logits in ((z, y), (untraced(z), untraced(y))):  # as it is, and stopped
@@ -98,9 +105,9 @@ class RelaxedBernoulli(_Relaxed):
         self.shape = broadcast(self.logits.shape, self.temperature.shape)
         self.event_ndim = event_axes("RelaxedBernoulli", self.shape, event_ndim)
 
-    def sample_logits(self, shape: tuple[int, ...] = (), *, rng: Generator) -> Any:
+    def _logits(self, shape: tuple[int, ...], rng: Generator) -> Any:
         """(logits + L)/temperature, of shape `shape` + `self.shape`."""
-        u = noise.uniform(rng, tuple(shape) + self.shape, self.dtype)
+        u = noise.uniform(rng, shape + self.shape, self.dtype)
         u = np.maximum(u, np.finfo(u.dtype).eps / 2)  # 0 stands for all up to the next
         return (self.logits + mark(logit(u), "noise")) / self.temperature
 
@@ -142,12 +149,18 @@ class RelaxedBernoulli(_Relaxed):
     def cdf(self, x: Any) -> Any:
         """sigmoid(temperature·logit x - logits) of each element."""
         logits, x = as_floats(self.logits, x)
-        return expit(self.temperature * logit(x) - logits)
+        value = untraced(x)
+        inside = (value > 0) & (value < 1)
+        p = expit(self.temperature * logit(np.where(inside, x, 0.5)) - logits)
+        ends = np.where(value <= 0, 0, np.where(value >= 1, 1, math.nan)).astype(p.dtype)
+        return np.where(inside, p, ends)
 
     def icdf(self, p: Any) -> Any:
-        """sigmoid((logits + logit p)/temperature) of each element."""
+        """sigmoid((logits + logit p)/temperature) of each element; NaN for p outside of [0, 1]."""
         logits, p = as_floats(self.logits, p)
-        return expit((logits + logit(p)) / self.temperature)
+        inside = (untraced(p) > 0) & (untraced(p) < 1)
+        x = expit((logits + logit(np.where(inside, p, 0.5))) / self.temperature)
+        return with_ends(p, x, 0.0, 1.0)
 
 
 class RelaxedOneHot(_Relaxed):
@@ -176,9 +189,9 @@ class RelaxedOneHot(_Relaxed):
             raise ValueError("RelaxedOneHot with event_ndim=0: a vector of K numbers is the least "
                              "event; vae.RelaxedBernoulli has single coins")
 
-    def sample_logits(self, shape: tuple[int, ...] = (), *, rng: Generator) -> Any:
+    def _logits(self, shape: tuple[int, ...], rng: Generator) -> Any:
         """log z = log softmax((logits + G)/temperature), of shape `shape` + `self.shape`."""
-        e = noise.exponential(rng, tuple(shape) + self.shape, self.dtype)
+        e = noise.exponential(rng, shape + self.shape, self.dtype)
         gumbel = -np.log(np.maximum(e, np.finfo(e.dtype).tiny))
         return log_softmax((self.logits + mark(gumbel, "noise")) / self.temperature[..., None])
 
@@ -194,6 +207,7 @@ class RelaxedOneHot(_Relaxed):
         if (y := self._known_logits(x)) is not None:
             return event_sum(self._of_logits(y) - y.sum(-1), self.event_ndim - 1)
         value = np.asarray(untraced(x))
+        require_parts("RelaxedOneHot", value, self.classes)
         total = value.sum(-1, keepdims=True)
         outside = (value < 0).any(-1, keepdims=True) | (np.abs(total - 1) > SUM_TOLERANCE)
         self._require_unsaturated(value, ~outside & (value == 0))

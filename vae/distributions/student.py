@@ -32,7 +32,7 @@ from vae.distributions.implicit import (
     wide,
     with_ends,
 )
-from vae.distributions.support import Interval
+from vae.distributions.support import REAL
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 LARGE = 15.0  # from here on `half_step` by its asymptotic series
@@ -57,7 +57,7 @@ class StudentT(Distribution):
 
     path = "implicit"
     parameters = ("df", "location", "scale")
-    support = Interval(-math.inf, math.inf, open=True)
+    support = REAL
 
     def __init__(self, df: Any, location: Any, scale: Any, *, event_ndim: int | None = None):
         self.df, self.location, self.scale = as_floats(df, location, scale)
@@ -71,10 +71,11 @@ class StudentT(Distribution):
         return np.where(untraced(self.df) > 1, np.broadcast_to(self.location, self.shape), math.nan)
 
     @property
+    @np.errstate(over="ignore")  # what is above the largest number is ∞
     def variance(self) -> Any:
         plain = untraced(self.df)
         df = np.where(plain > 2, self.df, 3)
-        finite = np.square(self.scale) * df / (df - 2)
+        finite = np.square(self.scale) * (1 + 2 / (df - 2))
         none = np.where(plain > 1, math.inf, math.nan).astype(self.dtype)
         return np.broadcast_to(np.where(plain > 2, finite, none), self.shape)
 
@@ -84,7 +85,7 @@ class StudentT(Distribution):
         eps = noise.normal(rng, shape, np.float64)
         log_stretch = 0.5 * (np.log(half) - log_gamma(rng, shape, half))
         z = eps * np.exp(np.minimum(log_stretch, MOST_STRETCHED[dtype]))
-        return rounded(wide(self.location) + wide(self.scale) * z, dtype)
+        return _within(wide(self.location) + wide(self.scale) * z, dtype)
 
     def _standardised(self, x: Any) -> Any:
         return (wide(x) - wide(self.location)) / wide(self.scale)
@@ -112,10 +113,14 @@ class StudentT(Distribution):
         """The x of each element at which the cdf is p; NaN for p outside [0, 1]."""
         p, = as_floats(p)
         dtype = np.result_type(self.dtype, p.dtype)
-        largest = float(np.finfo(dtype).max)  # of tiny df most quantiles are further out
         x = wide(self.location) + wide(self.scale) * t_icdf(wide(self.df), between(p))
-        x = rounded(np.clip(x, -largest, largest), dtype)
-        return with_ends(p, x, -math.inf, math.inf)
+        return with_ends(p, _within(x, dtype), -math.inf, math.inf)
+
+
+def _within(x: Any, dtype: Any) -> Any:
+    """x, but no further out than the largest number: of a tiny df most quantiles are."""
+    largest = float(np.finfo(dtype).max)
+    return rounded(np.clip(x, -largest, largest), dtype)
 
 
 @with_vjp(lambda g, y, x, order: g * half_step(x, order + 1), elementwise=True)

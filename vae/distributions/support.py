@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
+INFINITY = float("inf")
+
 
 class Support:
     """All real numbers; subclasses are smaller."""
 
     def excludes(self, x: ndarray) -> Any:
         """Which elements lie outside.  A NaN does not: its log probability is NaN."""
-        return np.zeros((), bool)
+        return np.isinf(x)
 
     def inner(self, dtype: Any) -> Any:
         """Some value inside, to stand where a value outside is left out."""
@@ -35,6 +37,8 @@ class Interval(Support):
     def excludes(self, x: ndarray) -> Any:
         if self.open:
             return (x <= self.low) | (x >= self.high)
+        if self.high is INFINITY:  # which is no number
+            return (x < self.low) | (x == INFINITY)
         return (x < self.low) | (x > self.high)
 
     def inner(self, dtype: Any) -> Any:
@@ -70,4 +74,4 @@ class Integers(Support):
 
 REAL = Support()
 POSITIVE = Interval(0.0, np.inf, open=True)
-NOT_NEGATIVE = Interval(0.0, np.inf)
+NOT_NEGATIVE = Interval(0.0, INFINITY)

@@ -23,7 +23,7 @@ from vae.distributions.base import (
 )
 from vae.distributions.bessel import deficit, log_i0e
 from vae.distributions.implicit import choose, in_blocks, integral, rounded, wide
-from vae.distributions.support import Interval
+from vae.distributions.support import REAL
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -43,7 +43,7 @@ class VonMises(Distribution):
 
     path = "implicit"
     parameters = ("location", "concentration")
-    support = Interval(-math.inf, math.inf, open=True)
+    support = REAL
 
     def __init__(self, location: Any, concentration: Any, *, event_ndim: int | None = None):
         self.location, self.concentration = as_floats(location, concentration)

@@ -12,7 +12,7 @@ from numpy.random import Generator
 from minigrad import noise
 from minigrad.functions import log_sigmoid, log_softmax, sigmoid, softmax, softplus, stop_gradient
 from minigrad.tensor import untraced
-from vae.distributions.base import Distribution, require_finite, require_positive
+from vae.distributions.base import Distribution, generator, require_finite, require_positive
 from vae.distributions.bernoulli import Bernoulli
 from vae.distributions.categorical import OneHotCategorical
 from vae.distributions.relaxed import RelaxedBernoulli, RelaxedOneHot
@@ -106,7 +106,7 @@ def rebar(f: Function, q: Distribution, *, rng: Generator, samples: int = 1,
     """
     require_positive("rebar", temperature=np.asarray(temperature))
     relaxed = _relaxed_pair_of_coins if isinstance(q, Bernoulli) else _relaxed_pair
-    hard, free, given = relaxed(q, several(samples), rng)
+    hard, free, given = relaxed(q, several(samples), generator(rng))
     link = sigmoid if isinstance(q, Bernoulli) else softmax
     weight = unit_weight(q.log_prob(hard))
     at_given, at_free = (values_of(f, link(z / temperature), q) for z in (given, free))

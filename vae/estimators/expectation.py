@@ -19,9 +19,11 @@ from numpy import ndarray
 from numpy.random import Generator
 
 from minigrad import noise
+from minigrad.define import with_vjp
 from minigrad.functions import stop_gradient
+from minigrad.table import NoRule
 from minigrad.tensor import Tensor, untraced
-from vae.distributions.base import Distribution, NoPath, event_sum
+from vae.distributions.base import Distribution, NoPath, event_sum, generator
 from vae.distributions.normal import Normal
 from vae.estimators.baselines import Baseline, baseline_of
 from vae.estimators.describe import described
@@ -78,12 +80,12 @@ def measure_valued(f: Function, q: Normal, *, rng: Generator, samples: int = 1) 
     with W Weibull (density w exp(-w²/2)), M double-sided Maxwell (m² exp(-m²/2)/√2π), N normal, and
     the other dimensions from q.  The two of a pair are coupled: one W; N = M·U with U uniform.  f
     is called twice, with `samples` and with 3D·samples draws, and needs no slope by z.  First order
-    only.  Raises TypeError unless q is Normal.
+    only: raises NoRule when differentiated twice.  Raises TypeError unless q is Normal.
     """
     if not isinstance(q, Normal):
         raise TypeError(f"measure_valued of {type(q).__name__}: it is written for Normal; take "
                         "vae.estimators.score or pathwise")
-    draws = (*several(samples), *q.shape)
+    draws, rng = (*several(samples), *q.shape), generator(rng)
     eps = noise.normal(rng, draws, q.std.dtype)
     others = noise.normal(rng, (2, *draws), q.std.dtype)
     mean, std = untraced(q.mean), untraced(q.std)
@@ -93,14 +95,27 @@ def measure_valued(f: Function, q: Normal, *, rng: Generator, samples: int = 1) 
 
     moved = np.concatenate([_one_dimension_replaced(eps, new, q.event_ndim)
                             for new in (weibull, -weibull, maxwell)])
-    at = untraced(values_of(f, mean + std * moved.reshape(-1, *q.shape), q))
-    up, down, wide = at.reshape(3, -1, *values.shape)
+    found = values_of(f, mean + std * moved.reshape(math.prod(moved.shape[:2]), *q.shape), q)
+    up, down, wide = untraced(found).reshape(3, len(moved) // 3, *values.shape)
     by_mean = (up - down) / math.sqrt(2 * math.pi)
     by_std = wide - untraced(values)
     slopes = (_over_event(part.mean(1), q) / std for part in (by_mean, by_std))
-    carried = (event_sum((p - stop_gradient(p)) * slope, q.event_ndim)
+    carried = (event_sum(_carried(p, slope, q.mean, q.std, found), q.event_ndim)
                for p, slope in zip((q.mean, q.std), slopes) if type(p) is Tensor)
     return sum(carried, values.mean(0))
+
+
+def _carried_vjp(g: Any, y: Any, p: Any, slope: ndarray, *of: Any) -> Any:
+    if any(type(a) is Tensor for a in of):
+        raise NoRule("measure_valued estimates a first derivative, which can't be differentiated "
+                     "again; take vae.estimators.pathwise or score")
+    return g * slope
+
+
+@with_vjp(_carried_vjp, None, None, None, None)
+def _carried(p: ndarray, slope: ndarray, *of: ndarray) -> ndarray:
+    """0, with this slope by p; `of` what else the slope depends on."""
+    return np.zeros_like(slope)
 
 
 def _one_dimension_replaced(eps: ndarray, new: ndarray, event_ndim: int) -> ndarray:

@@ -13,7 +13,7 @@ from minigrad.functions import log_softmax, logsumexp
 from minigrad.tensor import untraced
 from vae.distributions.base import Distribution, event_sum
 from vae.distributions.kl.convex import growth, mass_divergence
-from vae.distributions.kl.registry import kl
+from vae.distributions.kl.registry import kl, require_same_events
 from vae.distributions.mixture import Mixture
 
 
@@ -34,9 +34,11 @@ def kl_estimate(q: Distribution, p: Distribution, *, samples: int, rng: Generato
     q has not.  Gradients go through the draws, where they have a path.
 
     samples: two or more.  ∞ with standard error ∞ where a draw has no density under p.
+    Raises ValueError for fewer samples, and for events that differ.
     """
     if samples < 2:
         raise ValueError(f"kl_estimate with samples={samples}: a standard error takes 2 or more")
+    require_same_events(q, p)
     x = q.sample((samples,), rng=rng)
     log_p = p.log_prob(x)
     impossible = untraced(log_p) == -np.inf

@@ -18,7 +18,13 @@ from vae.distributions.gamma import Gamma
 from vae.distributions.kl.convex import binet, excess, not_negative
 from vae.distributions.kl.registry import closed_form, total
 from vae.distributions.kl.univariate import EVERYWHERE, leaves, shape_of, within
-from vae.distributions.location_scale import Exponential, Laplace, LogNormal, Uniform
+from vae.distributions.location_scale import (
+    Exponential,
+    Laplace,
+    LogNormal,
+    Uniform,
+    log_growth,
+)
 from vae.distributions.normal import Normal
 
 MOMENTS = "E_q[log q - log p] by the moments of "
@@ -66,14 +72,9 @@ def _gamma_normal(q: Gamma, p: Normal) -> Any:
              formula="½ (E x² - 2m E x + m²)/s² + log s/sq - mq - ½, E xᵏ = exp(k mq + k² sq²/2)")
 def _log_normal_normal(q: LogNormal, p: Normal) -> Any:
     var = np.square(q.scale)
-    log_mean, log_growth = q.location + 0.5 * var, _log_growth(var)
-    return _to_normal(np.exp(log_mean), 2 * log_mean + log_growth,
-                      0.5 * (log_growth + var) - np.log(q.scale), q, p)
-
-
-def _log_growth(x: Any) -> Any:
-    """log(eˣ - 1), x > 0."""
-    return x + np.log(-np.expm1(-x))
+    log_mean, growth = q.location + 0.5 * var, log_growth(q.scale)
+    return _to_normal(np.exp(log_mean), 2 * log_mean + growth,
+                      0.5 * (growth + var) - np.log(q.scale), q, p)
 
 
 # -- of p = Laplace: E_q |x - m| ------------------------------------------------------------------

@@ -10,7 +10,12 @@ from minigrad.define import with_vjp
 from vae.distributions.base import broadcast, event_sum
 from vae.distributions.kl.convex import excess, not_negative
 from vae.distributions.kl.registry import closed_form, total
-from vae.distributions.multivariate import LowRankNormal, MultivariateNormal, solve_lower
+from vae.distributions.multivariate import (
+    LowRankNormal,
+    MultivariateNormal,
+    cholesky_of,
+    solve_lower,
+)
 from vae.distributions.normal import Normal
 
 KINGMA = "Kingma and Welling (2014), appendix B"
@@ -68,7 +73,7 @@ def _cholesky(x: Any) -> Any:
     if isinstance(x, MultivariateNormal):
         return x.cholesky
     if isinstance(x, LowRankNormal):
-        return np.linalg.cholesky(x.covariance)
+        return cholesky_of("KL of a LowRankNormal", x.covariance)
     std = np.broadcast_to(x.std, x.shape)
     return std[..., None] * np.eye(std.shape[-1], dtype=std.dtype)
 

@@ -25,6 +25,7 @@ class ClosedForm(NamedTuple):
 CLOSED_FORMS: dict[tuple[type, type], ClosedForm] = {}
 
 
+@np.errstate(over="ignore")  # what is above the largest number is ∞
 def kl(q: Distribution, p: Distribution) -> Any:
     """KL(q‖p) = E_q[log q(x) - log p(x)] per event: summed over the event, in nats, 0 or more.
 
@@ -37,7 +38,7 @@ def kl(q: Distribution, p: Distribution) -> Any:
     found = CLOSED_FORMS.get((type(q), type(p)))
     if found is None:
         raise TypeError(_no_closed_form(type(q), type(p)))
-    _same_events(q, p)
+    require_same_events(q, p)
     value = found.function(q, p)
     endless = np.isinf(untraced(value))
     return np.where(endless, np.inf, value) if np.any(endless) else value
@@ -63,7 +64,8 @@ def total(per_element: Any, q: Distribution, p: Distribution) -> Any:
     return event_sum(per_element, q.event_ndim)
 
 
-def _same_events(q: Distribution, p: Distribution) -> None:
+def require_same_events(q: Distribution, p: Distribution) -> None:
+    """Raise ValueError unless the events are of one shape, and the batches broadcast."""
     if q.event_ndim != p.event_ndim:
         raise ValueError(f"KL of distributions over different events: event_ndim is {q.event_ndim} "
                          f"for q and {p.event_ndim} for p")
