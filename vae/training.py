@@ -17,7 +17,7 @@ from numpy.random import Generator
 
 from minigrad.inspect import graph
 from minigrad.optim import Optimizer
-from minigrad.tensor import Tensor
+from minigrad.tensor import Tensor, untraced
 from vae.models import VAE
 from vae.objectives import Bound, elbo
 
@@ -65,7 +65,7 @@ def fit(model: VAE, x: ndarray, *, epochs: int, batch_size: int, optimizer: Opti
                     loss.backward()
                     optimizer.step()
                     optimizer.zero_grad()
-                    total += [np.sum(part.data, dtype=np.float64) for part in bound]
+                    total += [np.sum(untraced(part), dtype=np.float64) for part in bound]
                     if on_step:
                         on_step(epoch, step, -loss.item())
                     check_interrupt()

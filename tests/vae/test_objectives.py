@@ -10,7 +10,16 @@ from scipy.special import expit
 from scipy.stats import multivariate_normal
 
 import minigrad as mg
-from vae import VAE, Normal, dense_vae, elbo, importance_weighted, log_likelihood, log_weights
+from vae import (
+    VAE,
+    Normal,
+    dense_vae,
+    elbo,
+    estimators,
+    importance_weighted,
+    log_likelihood,
+    log_weights,
+)
 
 DRAWS = 40_000
 
@@ -218,3 +227,12 @@ def test_the_gradient_of_the_bound_points_to_the_exact_posterior(diagonal):
     assert all(np.abs(g).max() < 0.15 for g in at_top)
     precision = 1 / np.diagonal(diagonal.covariance)
     np.testing.assert_allclose(beside[0], np.tile(-0.2 * precision, (3, 1)), atol=0.2)
+
+
+@pytest.mark.parametrize("bound", [estimators.score_elbo, estimators.vimco])
+def test_parts_whose_gradient_would_lack_the_score_are_constants(rng, bound):
+    """A weight on the KL can't be put together from them: it fails loudly."""
+    model, x = dense_vae(6, (4,), 2, rng=rng), rng.random((3, 6), np.float32)
+    found = bound(model, x, rng=rng, samples=2)
+    assert type(found.value) is mg.Tensor
+    assert type(found.reconstruction) is type(found.kl) is np.ndarray

@@ -154,9 +154,10 @@ class Distribution(ABC):
     def _no_path(self) -> str:
         name = type(self).__name__
         return (f"{name}.sample: no gradient gets from a draw of {name} to its parameters, which "
-                "are being differentiated. Take the score function (vae.estimators.score), a "
-                "relaxation where there is one (vae.RelaxedOneHot or vae.RelaxedBernoulli, "
-                "vae.straight_through), or the exact sum over all values "
+                "are being differentiated. Take the score function (vae.estimators.score; as the "
+                "objective of a model vae.estimators.score_elbo or vimco), a relaxation "
+                "(vae.estimators.gumbel_softmax or straight_through, vae.RelaxedOneHot or "
+                "vae.RelaxedBernoulli), or the exact sum over all values "
                 "(vae.estimators.enumerated); for draws without a gradient say stopped=True")
 
     def __repr__(self) -> str:

@@ -39,6 +39,10 @@ class LogDensities(NamedTuple):
         """log p(x, z)/q(z|x)."""
         return self.likelihood + self.prior - self.posterior
 
+    def constant(self) -> LogDensities:
+        """Their values."""
+        return LogDensities(*map(untraced, self))
+
 
 def _densities(model: VAE, x: Any, z: Any, q: Distribution) -> LogDensities:
     return LogDensities(model.likelihood(z).log_prob(x), model.prior.log_prob(z), q.log_prob(z))
@@ -86,7 +90,8 @@ def score_elbo(model: VAE, x: Any, *, rng: Generator, samples: int = 2,
     """The ELBO by the score function, for q without a path: no gradient through z.
 
     baseline: as of `vae.estimators.score`, of the learning signal log p(x, z) - log q(z|x), by
-    default the mean of the other draws, samples ≥ 2.  Only `value` carries q's gradient.
+    default the mean of the other draws, samples ≥ 2.  Only `value` carries a gradient: of the
+    parts that of q would be missing, so they are constants.
     """
     q = model.posterior(x)
     z = q.constant().sample(several(samples), rng=rng)
@@ -94,7 +99,7 @@ def score_elbo(model: VAE, x: Any, *, rng: Generator, samples: int = 2,
     signal = at.likelihood + at.prior - stop_gradient(at.posterior)
     b = stop_gradient(baseline_of(baseline, untraced(signal)))
     value = (unit_weight(at.posterior) * (signal - b) + b).mean(0)
-    return Bound(value, at.likelihood.mean(0), (at.posterior - at.prior).mean(0))
+    return Bound(value, *_parts(at.constant()))
 
 
 # -- importance-weighted bounds -------------------------------------------------------------------
@@ -149,8 +154,8 @@ def vimco(model: VAE, x: Any, *, rng: Generator, samples: int = 2) -> Bound:
 
         Σ_j (L - L_{-j}) grad log q(z_j|x) + Σ_j w̃_j grad log w_j
 
-    In L_{-j} the weight of draw j is the geometric mean of the others'.  Raises ValueError for
-    samples < 2.
+    In L_{-j} the weight of draw j is the geometric mean of the others'.  Only `value` carries a
+    gradient.  Raises ValueError for samples < 2.
     """
     if samples < 2:
         raise ValueError(f"vimco with samples={samples}: each draw is held against the others, so "
@@ -161,7 +166,7 @@ def vimco(model: VAE, x: Any, *, rng: Generator, samples: int = 2) -> Bound:
     bound = _weighted(at)
     signal = untraced(bound.value) - _without_each(untraced(at.weights))
     score = (signal * (at.posterior - stop_gradient(at.posterior))).sum(0)
-    return bound._replace(value=bound.value + score)
+    return Bound(bound.value + score, *_parts(at.constant()))
 
 
 def _without_each(log_weights: ndarray) -> ndarray:
@@ -177,4 +182,9 @@ def _without_each(log_weights: ndarray) -> ndarray:
 
 def _weighted(at: LogDensities) -> Bound:
     value = logsumexp(at.weights, axis=0) - math.log(len(at.weights))
-    return Bound(value, at.likelihood.mean(0), (at.posterior - at.prior).mean(0))
+    return Bound(value, *_parts(at))
+
+
+def _parts(at: LogDensities) -> tuple[Any, Any]:
+    """Means over the draws: the reconstruction, and the KL."""
+    return at.likelihood.mean(0), (at.posterior - at.prior).mean(0)
