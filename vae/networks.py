@@ -12,6 +12,7 @@ from numpy.random import Generator
 
 from minigrad.nn import Dense, Sequential, glorot_uniform, zeros
 from minigrad.nn.initialisers import Initialiser
+from minigrad.tensor import Tensor
 from vae.distributions import Bernoulli, Normal
 
 
@@ -42,6 +43,16 @@ class ToBernoulli:
         A network that starts there need not learn first how bright each pixel is.
         """
         self.linear.bias.data[...] = logit_of(mean)
+
+
+class LearnedNormal:
+    """() -> Normal of n dimensions: a prior that is learned, and begins as N(0, I)."""
+
+    def __init__(self, n: int):
+        self.mean, self.log_std = (Tensor(np.zeros(n, np.float32)) for _ in range(2))
+
+    def __call__(self) -> Normal:
+        return Normal.from_log_std(self.mean, self.log_std)
 
 
 def logit_of(mean: Any) -> Any:

@@ -70,7 +70,7 @@ def model(request, rng):
 # -- what is known, against SciPy and sums ---------------------------------------------------------
 @given(st.integers(0, 2**32), st.integers(1, 6), st.integers(1, 4), st.floats(0.2, 3),
        st.floats(0.1, 3), st.booleans())
-@settings(max_examples=200)
+@settings(max_examples=1000)
 def test_log_p_is_elbo_plus_kl_on_any_linear_gaussian(seed, d, k, std, scale, pca):
     rng = np.random.default_rng(seed)
     spread = std if pca else std * rng.uniform(0.5, 2, d)

@@ -16,10 +16,12 @@ from vae import (
     dense_vae,
     elbo,
     estimators,
+    fit,
     importance_weighted,
     log_likelihood,
     log_weights,
 )
+from vae.networks import LearnedNormal
 
 DRAWS = 40_000
 
@@ -236,3 +238,18 @@ def test_parts_whose_gradient_would_lack_the_score_are_constants(rng, bound):
     found = bound(model, x, rng=rng, samples=2)
     assert type(found.value) is mg.Tensor
     assert type(found.reconstruction) is type(found.kl) is np.ndarray
+
+
+def test_a_fixed_prior_has_no_parameters_and_a_learned_one_is_learned(rng):
+    model = dense_vae(6, (4,), 2, rng=rng)
+    assert len(mg.nn.parameters(model.prior)) == 0
+    free = VAE(model.encoder, model.decoder, LearnedNormal(2))
+    x = rng.random((5, 6), np.float32)
+    bounds = [elbo(m, x, rng=np.random.default_rng(0)).value for m in (model, free)]
+    np.testing.assert_allclose(bounds[0].data, bounds[1].data, rtol=1e-6)
+    before = len(mg.nn.parameters(model))
+    assert len(mg.nn.parameters(free)) == before + 2
+    fit(free, x, epochs=3, batch_size=5, rng=rng,
+        optimizer=mg.optim.SGD(mg.nn.parameters(free), lr=0.1))
+    assert np.all(free.prior.mean.data != 0) and np.all(free.prior.std.data != 1)
+    assert not list(mg.nn.frozen(free).prior.traced())

@@ -34,7 +34,7 @@ class LinearGaussian(ExactModel):
             raise ValueError(f"LinearGaussian: weight {(d, k)}, bias {self.bias.shape}, std "
                              f"{self.std.shape}: they must be (d, k), (d,), and () or (d,)")
         require_positive("LinearGaussian", std=self.std)
-        self.prior = Normal(np.zeros(k), np.ones(k))
+        self.given_prior = Normal(np.zeros(k), np.ones(k))
         self.encoder = None
 
     def likelihood(self, z: Any) -> Normal:

@@ -20,13 +20,21 @@ from vae.networks import OverRows, ToBernoulli, ToNormal, dense, logit_of
 class VAE:
     """p(x, z) = p(z) p(x|z), and q(z|x), which stands for the posterior p(z|x).
 
-    encoder: x -> q(z|x).  decoder: z -> p(x|z).  prior: p(z).  Encoder and decoder are callables
-    that give distributions; the likelihood is whichever the decoder ends in.
+    encoder: x -> q(z|x).  decoder: z -> p(x|z).  Both are callables that give distributions, such
+    as `nn.Sequential`; the likelihood is whichever the decoder ends in.  prior: p(z), or a callable
+    without arguments that gives it, such as a `networks.LearnedNormal`, which is asked anew in each
+    step.  Parameters are found in attributes, not within a lambda.
     """
 
     def __init__(self, encoder: Callable[[Any], Distribution],
-                 decoder: Callable[[Any], Distribution], prior: Distribution):
-        self.encoder, self.decoder, self.prior = encoder, decoder, prior
+                 decoder: Callable[[Any], Distribution],
+                 prior: Distribution | Callable[[], Distribution]):
+        self.encoder, self.decoder, self.given_prior = encoder, decoder, prior
+
+    @property
+    def prior(self) -> Distribution:
+        """p(z)."""
+        return self.given_prior() if callable(self.given_prior) else self.given_prior
 
     def posterior(self, x: Any) -> Distribution:
         """q(z|x)."""
