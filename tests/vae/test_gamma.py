@@ -129,6 +129,27 @@ def test_gradients_through_draws_average_to_those_of_the_expectations(rng, a, r)
             within_four_errors(found[1], by_r)
 
 
+def test_gradients_through_float32_draws_are_those_of_float64_to_rounding(rng):
+    a = np.exp(rng.uniform(0, np.log(1e3), 5000)).astype(np.float32)
+    one = np.ones_like(a)
+
+    def slopes(make, dtype, noise_of):
+        def f(a):
+            with noise.replay(noise_of):
+                return np.sum(make(a, one.astype(dtype)))
+        return mg.grad(f)(a.astype(dtype))
+
+    for make in (lambda a, r: Gamma(a, r).sample(rng=rng),
+                 lambda df, s: StudentT(df, 0 * s, s).sample(rng=rng)):
+        with noise.record() as eps:
+            x = make(a, one)
+        found, exact = slopes(make, np.float32, eps), slopes(make, np.float64, eps)
+        assert found.dtype == np.float32 and np.any(found != exact.astype(np.float32))
+        # of t it is a difference of two terms, one of them t/2ν
+        terms = np.abs(exact) if np.all(x > 0) else np.abs(exact) + np.abs(x) / (2 * a)
+        np.testing.assert_array_less(np.abs(found - exact), 5e-7 * terms)
+
+
 def test_gradients_through_draws_of_t_average_to_those_of_the_variance(rng):
     n, df, scale = 100_000, 12.0, 0.7  # E[x²] = scale² ν/(ν - 2)
     found = mg.grad(lambda df, s: np.sum(np.square(StudentT(df, 0.0, s).sample(rng=rng))), (0, 1))(

@@ -33,6 +33,10 @@ class Bernoulli(Distribution):
 
     For x strictly between 0 and 1 this is no likelihood but a (negative) cross-entropy: there is no
     normalisation over grey values.  Values outside [0, 1] are an error.
+
+    For speed 1 + exp(-|logit|) is rounded before its logarithm: of each coin, log p errs by up to
+    half an ulp of 1, 6e-8 in float32 and 1e-16 in float64, and so does its slope; where |logit| is
+    above 17, or 37, that is all there is of a coin that shows what it is all but certain to show.
     """
 
     parameters = ("logits",)
@@ -83,7 +87,14 @@ class Bernoulli(Distribution):
 
     def entropy(self) -> Any:
         """Σ log(1 + exp(logit)) - p·logit, in nats."""
-        return event_sum(softplus(self.logits) - self.mean * self.logits, self.event_ndim)
+        return event_sum(_entropy(self.logits), self.event_ndim)
+
+
+@with_vjp(lambda g, y, logits: -g * logits * sigmoid(logits) * sigmoid(-logits), elementwise=True)
+def _entropy(logits: ndarray) -> ndarray:
+    """softplus(-|l|) + |l|·sigmoid(-|l|), of which nothing cancels."""
+    minus = -np.abs(logits)
+    return softplus(minus) - minus * sigmoid(minus)
 
 
 # In calculus: Σ x·l - softplus(l), whose slope by l is x - sigmoid(l).  In memory: the output layer

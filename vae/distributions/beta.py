@@ -68,8 +68,8 @@ class Beta(Distribution):
 
     def _sample(self, shape: tuple[int, ...], rng: Generator) -> Any:
         shape = shape + self.shape
-        log_ratio = (log_gamma(rng, shape, np.broadcast_to(wide(self.alpha), shape))
-                     - log_gamma(rng, shape, np.broadcast_to(wide(self.beta), shape)))
+        log_ratio = (log_gamma(rng, shape, wide(self.alpha), self.dtype)
+                     - log_gamma(rng, shape, wide(self.beta), self.dtype))
         return from_logit(log_ratio, self.dtype)
 
     def _log_density(self, x: Any) -> Any:
@@ -98,8 +98,20 @@ class Beta(Distribution):
     def icdf(self, p: Any) -> Any:
         """The x of each element at which the cdf is p; NaN for p outside [0, 1]."""
         p, = as_floats(p)
-        y = logit_beta_icdf(wide(self.alpha), wide(self.beta), between(p))
+        y = _quantile_of_logit(wide(self.alpha), wide(self.beta), between(p))
         return with_ends(p, from_logit(y, np.result_type(self.dtype, p.dtype)), 0.0, 1.0)
+
+
+def _quantile_of_logit(a: Any, b: Any, p: Any) -> Any:
+    """The logit of the quantile; near 0, where SciPy's may be NaN, by two terms of a series.
+
+    The cdf is xᵃ/(a B(a, b)) (1 + a (1 - b)/(a + 1) x + …).
+    """
+    low = (np.log(p) + np.log(a) + sc.betaln(a, b)) / a  # log x by the first
+    near = untraced(low) + np.log(untraced(a + b)) < math.log(1e-8)
+    first = np.where(near, low, -100)
+    series = first + (a + b) / (a + 1) * np.exp(first)
+    return np.where(near, series, logit_beta_icdf(a, b, np.where(near, 0.5, p)))
 
 
 def from_logit(y: Any, dtype: Any) -> Any:
@@ -159,7 +171,7 @@ class Dirichlet(Distribution):
         return share * (1 - share) / (total + 1)
 
     def _sample(self, shape: tuple[int, ...], rng: Generator) -> Any:
-        log_gammas = log_gamma(rng, shape + self.shape, wide(self.concentration))
+        log_gammas = log_gamma(rng, shape + self.shape, wide(self.concentration), self.dtype)
         return positive_from_log(log_softmax(log_gammas, axis=-1), self.dtype)
 
     def log_prob(self, x: Any) -> Any:

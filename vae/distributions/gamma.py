@@ -62,7 +62,7 @@ class Gamma(Distribution):
         return self.concentration / self.rate / self.rate
 
     def _sample(self, shape: tuple[int, ...], rng: Generator) -> Any:
-        log_z = log_gamma(rng, shape + self.shape, wide(self.concentration))
+        log_z = log_gamma(rng, shape + self.shape, wide(self.concentration), self.dtype)
         return positive_from_log(log_z - np.log(wide(self.rate)), self.dtype)
 
     def _log_density(self, x: Any) -> Any:

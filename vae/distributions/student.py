@@ -83,7 +83,7 @@ class StudentT(Distribution):
         shape = shape + self.shape
         half, dtype = 0.5 * wide(self.df), np.dtype(self.dtype)
         eps = noise.normal(rng, shape, np.float64)
-        log_stretch = 0.5 * (np.log(half) - log_gamma(rng, shape, half))
+        log_stretch = 0.5 * (np.log(half) - log_gamma(rng, shape, half, dtype))
         z = eps * np.exp(np.minimum(log_stretch, MOST_STRETCHED[dtype]))
         return _within(wide(self.location) + wide(self.scale) * z, dtype)
 

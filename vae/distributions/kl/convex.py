@@ -28,6 +28,16 @@ def not_negative(x: Any) -> Any:
     return np.maximum(x, 0)
 
 
+@with_vjp(lambda g, y, plain, value: g)
+def with_slopes_of(plain: Any, value: Any) -> Any:
+    """`value`, an ndarray, with the slopes of `plain`, which is the same number less exactly.
+
+    A sum of terms of 0 or more keeps the value, yet its slopes may cancel, where one parameter is
+    in several terms: eʳ of each, where little is left.  Those of a plain sum do not.
+    """
+    return np.asarray(value, plain.dtype)
+
+
 @with_vjp(lambda g, y, r: g * growth(r), elementwise=True)
 def excess(r: Any) -> Any:
     """eʳ - 1 - r ≥ 0; of r = log x it is x - 1 - log x."""
@@ -56,11 +66,46 @@ def _pull(t: Any) -> Any:
     return -np.sign(t) * np.expm1(-np.abs(t))
 
 
+@with_vjp(lambda g, y, a, s: g * (np.log(a) - s),
+          lambda g, y, a, s: g * shortfall(a, s), elementwise=True)
+def scaled_excess(a: Any, s: Any) -> Any:
+    """a (eʳ - 1 - r) ≥ 0 of r = s - log a; its slope by a is -r, in which no eʳ cancels."""
+    a, s = as_floats(a, s)
+    return a * excess(s - np.log(a))
+
+
+@with_vjp(lambda g, y, a, s: -g, lambda g, y, a, s: g * (y + a), elementwise=True)
+def shortfall(a: Any, s: Any) -> Any:
+    """eˢ - a."""
+    a, s = as_floats(a, s)
+    return a * growth(s - np.log(a))
+
+
+@with_vjp(lambda g, y, d, b: g * _pull(_ratio(d, b)),
+          lambda g, y, d, b: g * _near(_ratio(d, b)), elementwise=True)
+def mean_distance(d: Any, b: Any) -> Any:
+    """b e^(-|d|/b) + |d|: of a Laplace variate, of scale b, from what is d beside its location."""
+    return b * np.exp(-np.abs(d) / b) + np.abs(d)
+
+
+@with_vjp(lambda g, y, t: -g * t * np.exp(-np.abs(t)), elementwise=True)
+def _near(t: Any) -> Any:
+    """(1 + |t|) e^-|t|, with 0 for t that are too large for it."""
+    t = np.minimum(np.abs(t), 1e3)
+    return (1 + t) * np.exp(-t)
+
+
+@np.errstate(over="ignore")  # the exponential is 0 there
+def _ratio(d: Any, b: Any) -> Any:
+    return d / b
+
+
 # -- masses ---------------------------------------------------------------------------------------
 @with_vjp(lambda g, y, log_q, log_p: g * _weighted(log_q, log_p),
           lambda g, y, log_q, log_p: g * _missing(log_q, log_p), elementwise=True)
 def mass_divergence(log_q: Any, log_p: Any) -> Any:
     """q log(q/p) - q + p ≥ 0 of two masses: p where q is 0, ∞ where p alone is 0."""
+    log_q, log_p = as_floats(log_q, log_p)
     nothing, endless = log_q == -np.inf, (log_q > -np.inf) & (log_p == -np.inf)
     q, p = np.exp(log_q), np.exp(log_p)
     known = ~(nothing | endless)
@@ -72,6 +117,7 @@ def mass_divergence(log_q: Any, log_p: Any) -> Any:
 
 def _weighted(log_q: Any, log_p: Any) -> Any:
     """q log(q/p), the slope by log q."""
+    log_q, log_p = as_floats(log_q, log_p)
     known = np.isfinite(untraced(log_q)) & np.isfinite(untraced(log_p))
     log_q, log_p = (np.where(known, x, 0) for x in (log_q, log_p))
     return np.where(known, np.exp(log_q) * (log_q - log_p), 0)
@@ -79,6 +125,7 @@ def _weighted(log_q: Any, log_p: Any) -> Any:
 
 def _missing(log_q: Any, log_p: Any) -> Any:
     """p - q, the slope by log p."""
+    log_q, log_p = as_floats(log_q, log_p)
     known = np.isfinite(untraced(log_p))
     return np.where(known, np.exp(np.where(known, log_p, 0)) - np.exp(log_q), 0)
 

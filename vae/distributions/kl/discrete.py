@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.functions import log_sigmoid
+from minigrad.tensor import untraced
 from vae.distributions.base import broadcast, event_sum
 from vae.distributions.bernoulli import Bernoulli
 from vae.distributions.categorical import Categorical, OneHotCategorical
@@ -24,6 +25,15 @@ OVER_CLASSES = "Σ qₖ log(qₖ/pₖ), with 0 log 0 = 0"
 def _bernoullis(q: Bernoulli, p: Bernoulli) -> Any:
     return total(mass_divergence(log_sigmoid(q.logits), log_sigmoid(p.logits))
                  + mass_divergence(log_sigmoid(-q.logits), log_sigmoid(-p.logits)), q, p)
+
+
+@closed_form(Bernoulli, Poisson, domain="everywhere", source=DEFINITION,
+             formula="q log q + (1 - q) log(1 - q) - q log r + r")
+def _bernoulli_poisson(q: Bernoulli, p: Poisson) -> Any:
+    """q log(q/r) - q + r and, with 1 for r, that of 1 - q."""
+    log_one = np.zeros_like(untraced(q.logits))
+    return total(mass_divergence(log_sigmoid(q.logits), p.log_rate)
+                 + mass_divergence(log_sigmoid(-q.logits), log_one), q, p)
 
 
 @closed_form(Categorical, Categorical, domain=MASSES, source=DEFINITION, formula=OVER_CLASSES)

@@ -15,7 +15,13 @@ import scipy.special as sc
 from minigrad.functions import polygamma
 from minigrad.tensor import untraced
 from vae.distributions.gamma import Gamma
-from vae.distributions.kl.convex import binet, excess, not_negative
+from vae.distributions.kl.convex import (
+    binet,
+    excess,
+    not_negative,
+    scaled_excess,
+    with_slopes_of,
+)
 from vae.distributions.kl.registry import closed_form, total
 from vae.distributions.kl.univariate import EVERYWHERE, leaves, shape_of, within
 from vae.distributions.location_scale import (
@@ -29,11 +35,12 @@ from vae.distributions.normal import Normal
 
 MOMENTS = "E_q[log q - log p] by the moments of "
 FOLDED = MOMENTS + "the folded normal distribution, Leone, Nelson and Nottingham (1961)"
+FAR = 1e3  # standard deviations, beyond which |x - m| is never folded
 POSITIVE_Q = "q's interval lies in [0, ∞)"
 
 
 # -- of p = Normal: E_q (x - m)² ------------------------------------------------------------------
-def _to_normal(mean: Any, log_var: Any, negentropy: Any, q: Any, p: Normal) -> Any:
+def to_normal(mean: Any, log_var: Any, negentropy: Any, q: Any, p: Normal) -> Any:
     """½ (E_q(x - m)²/s² - 1 - log var_q/s²), and how far q is from the normal of its moments."""
     squared = np.square((mean - p.mean) / p.std)
     return total(0.5 * squared + 0.5 * excess(log_var - 2 * p.log_std) + negentropy, q, p)
@@ -42,21 +49,21 @@ def _to_normal(mean: Any, log_var: Any, negentropy: Any, q: Any, p: Normal) -> A
 @closed_form(Laplace, Normal, domain=EVERYWHERE, source=MOMENTS + "q",
              formula="½ (2b² + (mq - mp)²)/s² + log s + ½ log 2π - log 2b - 1")
 def _laplace_normal(q: Laplace, p: Normal) -> Any:
-    return _to_normal(q.location, 2 * np.log(q.scale) + math.log(2),
+    return to_normal(q.location, 2 * np.log(q.scale) + math.log(2),
                       0.5 * math.log(math.pi) - 0.5, q, p)
 
 
 @closed_form(Uniform, Normal, domain=EVERYWHERE, source=MOMENTS + "q",
              formula="½ (w²/12 + (c - m)²)/s² + log s + ½ log 2π - log w, w = h - l, c = (l + h)/2")
 def _uniform_normal(q: Uniform, p: Normal) -> Any:
-    return _to_normal(0.5 * q.low + 0.5 * q.high, 2 * np.log(q.high - q.low) - math.log(12),
+    return to_normal(0.5 * q.low + 0.5 * q.high, 2 * np.log(q.high - q.low) - math.log(12),
                       0.5 + 0.5 * math.log(math.pi / 6), q, p)
 
 
 @closed_form(Exponential, Normal, domain=EVERYWHERE, source=MOMENTS + "q",
              formula="½ (1/r² + (1/r - m)²)/s² + log s + ½ log 2π + log r - 1")
 def _exponential_normal(q: Exponential, p: Normal) -> Any:
-    return _to_normal(1 / q.rate, -2 * np.log(q.rate), 0.5 * math.log(2 * math.pi) - 0.5, q, p)
+    return to_normal(1 / q.rate, -2 * np.log(q.rate), 0.5 * math.log(2 * math.pi) - 0.5, q, p)
 
 
 @closed_form(Gamma, Normal, domain=EVERYWHERE, source=MOMENTS + "q",
@@ -65,7 +72,7 @@ def _exponential_normal(q: Exponential, p: Normal) -> Any:
 def _gamma_normal(q: Gamma, p: Normal) -> Any:
     a = q.concentration
     negentropy = not_negative(0.5 / a - binet(a) - (1 - a) * binet(a, n=1))
-    return _to_normal(a / q.rate, np.log(a) - 2 * np.log(q.rate), negentropy, q, p)
+    return to_normal(a / q.rate, np.log(a) - 2 * np.log(q.rate), negentropy, q, p)
 
 
 @closed_form(LogNormal, Normal, domain=EVERYWHERE, source=MOMENTS + "q",
@@ -73,24 +80,35 @@ def _gamma_normal(q: Gamma, p: Normal) -> Any:
 def _log_normal_normal(q: LogNormal, p: Normal) -> Any:
     var = np.square(q.scale)
     log_mean, growth = q.location + 0.5 * var, log_growth(q.scale)
-    return _to_normal(np.exp(log_mean), 2 * log_mean + growth,
+    return to_normal(np.exp(log_mean), 2 * log_mean + growth,
                       0.5 * (growth + var) - np.log(q.scale), q, p)
 
 
 # -- of p = Laplace: E_q |x - m| ------------------------------------------------------------------
-def _to_laplace(log_distance: Any, rest: Any, q: Any, p: Laplace) -> Any:
-    """E|x - m|/b - 1 - log E|x - m|/b, and what is left for the best b."""
-    return total(excess(log_distance - np.log(p.scale)) + rest, q, p)
+def _to_laplace(distance: Any, log_scale: Any, log_distance: Any, rest: Any, q: Any,
+                p: Laplace) -> Any:
+    """E|x - m|/b - 1 - log E|x - m|/b, and what is left for the best b.
+
+    distance: E|x - m|.  log_scale: q's entropy, but for a constant.  Both are for the slopes;
+    log_distance is log E|x - m| less log_scale, and rest that and a constant.
+    """
+    log_b = np.log(p.scale)
+    value = excess(untraced(log_scale) + untraced(log_distance) - untraced(log_b)) + untraced(rest)
+    return total(with_slopes_of(distance / p.scale + log_b - log_scale, value), q, p)
 
 
 @closed_form(Normal, Laplace, domain=EVERYWHERE, source=FOLDED,
              formula="log 2b + E|x - mp|/b - ½ log 2πes², "
                      "E|x - mp| = s √(2/π) e^(-δ²/2) + (mq - mp) erf(δ/√2), δ = (mq - mp)/s")
 def _normal_laplace(q: Normal, p: Laplace) -> Any:
-    d = (q.mean - p.location) / q.std
-    log_folded = np.log(math.sqrt(2 / math.pi) * np.exp(-0.5 * d * d)
-                        + d * sc.erf(d * math.sqrt(0.5)))
-    return _to_laplace(q.log_std + log_folded,
+    apart = q.mean - p.location
+    d = np.clip(apart / q.std, -FAR, FAR)
+    middle, outside = math.sqrt(2 / math.pi) * np.exp(-0.5 * d * d), sc.erf(d * math.sqrt(0.5))
+    log_folded = np.log(untraced(middle) + untraced(d) * untraced(outside))
+    far = np.abs(untraced(d)) == FAR
+    log_folded = np.where(far, np.log(np.where(far, np.abs(untraced(apart)), 1))
+                          - untraced(q.log_std), log_folded)
+    return _to_laplace(q.std * middle + apart * outside, q.log_std, log_folded,
                        log_folded + (0.5 + 0.5 * math.log(2 / math.pi)), q, p)
 
 
@@ -98,10 +116,12 @@ def _normal_laplace(q: Normal, p: Laplace) -> Any:
              formula="log r - 1 + log 2b + E|x - m|/b, "
                      "E|x - m| = m + (2e^(-rm) - 1)/r for m > 0, else 1/r - m")
 def _exponential_laplace(q: Exponential, p: Laplace) -> Any:
-    m = q.rate * p.location
-    inside = np.maximum(m, 0)
-    log_distance = np.log(np.where(untraced(m) > 0, inside - 1 + 2 * np.exp(-inside), 1 - m))
-    return _to_laplace(log_distance - np.log(q.rate), log_distance + math.log(2), q, p)
+    right = untraced(p.location) > 0
+    m = np.where(right, p.location, 0)
+    beyond = 2 * np.exp(-q.rate * m) - 1
+    distance = np.where(right, m, -p.location) + beyond / q.rate
+    log_distance = np.log(untraced(q.rate) * np.abs(untraced(p.location)) + untraced(beyond))
+    return _to_laplace(distance, -np.log(q.rate), log_distance, log_distance + math.log(2), q, p)
 
 
 @closed_form(Uniform, Laplace, domain=EVERYWHERE, source=MOMENTS + "q",
@@ -109,10 +129,13 @@ def _exponential_laplace(q: Exponential, p: Laplace) -> Any:
                      "[l, h], else |c - m|; w = h - l, c = (l + h)/2")
 def _uniform_laplace(q: Uniform, p: Laplace) -> Any:
     width = q.high - q.low
-    d = (0.5 * q.low + 0.5 * q.high - p.location) / width
+    apart = 0.5 * q.low + 0.5 * q.high - p.location
+    d = apart / width
     within = np.abs(untraced(d)) < 0.5
-    log_distance = np.log(np.where(within, 0.25 + np.square(np.where(within, d, 0)), np.abs(d)))
-    return _to_laplace(np.log(width) + log_distance, 1 + log_distance + math.log(2), q, p)
+    parts = 0.25 + np.square(np.where(within, d, 0))
+    log_distance = np.log(np.where(within, untraced(parts), np.abs(untraced(d))))
+    return _to_laplace(np.where(within, width * parts, np.abs(apart)), np.log(width), log_distance,
+                       1 + log_distance + math.log(2), q, p)
 
 
 # -- of p = Gamma, and Exponential: E_q x and E_q log x -------------------------------------------
@@ -120,10 +143,12 @@ def _log_normal_gamma(p_type: type, formula: str) -> None:
     @closed_form(LogNormal, p_type, domain=EVERYWHERE, source=MOMENTS + "q", formula=formula)
     def divergence(q: LogNormal, p: Any) -> Any:
         """a (E x b/a - 1 - log …), ½ (as² - 1 - log as²), and Binet's function of a."""
-        a, var = shape_of(p), np.square(q.scale)
-        ratio = np.log(p.rate) + q.location + 0.5 * var - np.log(a)
-        log_spread = np.log(a) + 2 * np.log(q.scale)
-        return total(a * excess(ratio) + 0.5 * excess(log_spread) + binet(a), q, p)
+        a, log_median, log_scale = shape_of(p), np.log(p.rate) + q.location, np.log(q.scale)
+        log_mean = log_median + 0.5 * np.square(q.scale)
+        plain = np.exp(log_mean) - a * log_median + sc.gammaln(a) - log_scale
+        a, log_mean, log_scale = untraced([a, log_mean, log_scale])
+        value = (scaled_excess(a, log_mean) + 0.5 * excess(np.log(a) + 2 * log_scale) + binet(a))
+        return total(with_slopes_of(plain, value), q, p)
 
 
 _log_normal_gamma(Gamma, "b e^(m + s²/2) - a (log b + m) + log Γ(a) - ½ log 2πes²")

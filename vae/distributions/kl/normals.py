@@ -8,12 +8,13 @@ import numpy as np
 
 from minigrad.define import with_vjp
 from vae.distributions.base import broadcast, event_sum
-from vae.distributions.kl.convex import excess, not_negative
+from vae.distributions.kl.convex import excess, not_negative, with_slopes_of
 from vae.distributions.kl.registry import closed_form, total
 from vae.distributions.multivariate import (
     LowRankNormal,
     MultivariateNormal,
-    cholesky_of,
+    gram_factor,
+    residual,
     solve_lower,
 )
 from vae.distributions.normal import Normal
@@ -47,10 +48,29 @@ def _triangular(q_type: type, p_type: type) -> None:
     """KL by the triangular M = Lp⁻¹Lq: ½ (Σ_{i≠j} Mij² + Σ (Mii² - 1 - log Mii²) + |Lp⁻¹Δ|²)."""
     @closed_form(q_type, p_type, formula=GENERAL, domain="everywhere", source=PENNY)
     def divergence(q: Any, p: Any) -> Any:
-        left, right = _cholesky(p), _cholesky(q)
-        off = np.square(np.tril(solve_lower(left, right), -1)).sum((-2, -1))
-        ratio = 2 * (np.log(_diagonal(right)) - np.log(_diagonal(left)))
-        return _vectors(0.5 * (off + excess(ratio).sum(-1) + _squared_distance(q, p)), q, p)
+        if isinstance(q, LowRankNormal):
+            value = with_slopes_of(_of_low_rank(q, p), _by_triangle(q.constant(), p.constant()))
+        else:
+            value = _by_triangle(q, p)
+        return _vectors(value, q, p)
+
+
+def _by_triangle(q: Any, p: Any) -> Any:
+    left, right = _cholesky(p), _cholesky(q)
+    off = np.square(np.tril(solve_lower(left, right), -1)).sum((-2, -1))
+    ratio = 2 * (np.log(_diagonal(right)) - np.log(_diagonal(left)))
+    return 0.5 * (off + excess(ratio).sum(-1) + _squared_distance(q, p))
+
+
+def _of_low_rank(q: LowRankNormal, p: MultivariateNormal) -> Any:
+    """The same by plain terms, but for a constant: for slopes that pass through no n×n factor of q.
+    """
+    few = np.square(solve_lower(p.cholesky, q.factor)).sum((-2, -1))
+    roots = np.sqrt(q.diagonal)[..., None] * np.eye(q.shape[-1], dtype=q.diagonal.dtype)
+    each = np.square(solve_lower(p.cholesky, roots)).sum((-2, -1))
+    log_det = np.log(q.diagonal).sum(-1) + _log_det(_scaled(q))
+    return 0.5 * (few + each + _squared_distance(q, p) - log_det) \
+        + np.log(_diagonal(p.cholesky)).sum(-1)
 
 
 def _squared_distance(q: Any, p: Any) -> Any:
@@ -73,7 +93,8 @@ def _cholesky(x: Any) -> Any:
     if isinstance(x, MultivariateNormal):
         return x.cholesky
     if isinstance(x, LowRankNormal):
-        return cholesky_of("KL of a LowRankNormal", x.covariance)
+        root = np.sqrt(x.diagonal)[..., None]  # Σ is not formed: a large F would swallow D
+        return root * gram_factor(_transposed(x.factor / root))
     std = np.broadcast_to(x.std, x.shape)
     return std[..., None] * np.eye(std.shape[-1], dtype=std.dtype)
 
@@ -102,9 +123,7 @@ def _scaled(x: Normal | LowRankNormal) -> _Scaled:
     if isinstance(x, Normal):
         return _Scaled(x.variance)
     whitened = x.factor / np.sqrt(x.diagonal)[..., None]
-    rank = whitened.shape[-1]
-    inner = _transposed(whitened) @ whitened + np.eye(rank, dtype=whitened.dtype)
-    return _Scaled(x.diagonal, x.factor, whitened, np.linalg.cholesky(inner))
+    return _Scaled(x.diagonal, x.factor, whitened, gram_factor(whitened))
 
 
 def _low_rank(q_type: type, p_type: type) -> None:
@@ -132,9 +151,10 @@ def _squared(x: Any, p: _Scaled) -> Any:
     """tr xᵀ(I + WWᵀ)⁻¹x as a sum of squares."""
     if p.factor is None:
         return np.square(x).sum((-2, -1))
-    b = solve_lower(p.root, _transposed(p.whitened) @ x)
-    b = solve_lower(p.root, b, transposed=True)
-    return np.square(x - p.whitened @ b).sum((-2, -1)) + np.square(b).sum((-2, -1))
+    batch = broadcast(x.shape[:-2], p.whitened.shape[:-2])
+    zeros = np.zeros((*batch, p.whitened.shape[-1], x.shape[-1]), x.dtype)
+    both = np.concatenate((np.broadcast_to(x, (*batch, *x.shape[-2:])), zeros), axis=-2)
+    return np.square(residual(p.whitened, both)).sum((-2, -1))
 
 
 def _transposed(x: Any) -> Any:

@@ -18,7 +18,10 @@ from vae.distributions.kl.convex import (
     excess,
     gamma_divergence,
     mass_divergence,
+    mean_distance,
     not_negative,
+    scaled_excess,
+    with_slopes_of,
 )
 from vae.distributions.kl.normals import to_standard
 from vae.distributions.kl.registry import closed_form, total
@@ -33,9 +36,12 @@ EVERYWHERE = "everywhere"
 @closed_form(Laplace, Laplace, domain=EVERYWHERE, source=GIL,
              formula="log(bp/bq) + (bq e^(-|Δ|/bq) + |Δ|)/bp - 1, Δ = mq - mp")
 def _laplace_laplace(q: Laplace, p: Laplace) -> Any:
-    ratio = np.log(q.scale) - np.log(p.scale)
-    distance = (q.location - p.location) / q.scale
-    return total(excess(ratio) + np.exp(ratio) * distance_excess(distance), q, p)
+    ours, theirs, apart = q.scale, p.scale, q.location - p.location
+    plain = mean_distance(apart, ours) / theirs + np.log(theirs) - np.log(ours)
+    ours, theirs, apart = untraced([ours, theirs, apart])
+    ratio = np.log(ours) - np.log(theirs)
+    value = excess(ratio) + np.exp(ratio) * distance_excess(apart / ours)
+    return total(with_slopes_of(plain, value), q, p)
 
 
 @closed_form(LogNormal, LogNormal, domain=EVERYWHERE, source=GIL,
@@ -60,8 +66,8 @@ def _gammas(q_type: type, p_type: type, formula: str) -> None:
     def divergence(q: Any, p: Any) -> Any:
         """ap (eˢ - 1 - s) for the means, eˢ their ratio, and what the shapes add."""
         ours, theirs = shape_of(q), shape_of(p)
-        ratio = np.log(p.rate) - np.log(q.rate) + np.log(ours) - np.log(theirs)
-        return total(theirs * excess(ratio) + gamma_divergence(ours, theirs), q, p)
+        log_mean = np.log(p.rate) - np.log(q.rate) + np.log(ours)  # of p.rate·x
+        return total(scaled_excess(theirs, log_mean) + gamma_divergence(ours, theirs), q, p)
 
 
 _gammas(Gamma, Gamma, "(aq - ap) ψ(aq) - log Γ(aq) + log Γ(ap) + ap log(bq/bp) + aq (bp/bq - 1)")
