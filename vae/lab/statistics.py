@@ -92,7 +92,8 @@ def rows_of(name: str, gradients: dict[str, ndarray], seconds: float, exact: dic
 
 def _row(name: str, parameter: str, g: ndarray, seconds: float, exact: ndarray,
          noise_of_exact: Any, known_as_biased: bool) -> Row:
-    mean, spread = g.mean(axis=0), g.std(axis=0)
+    mean = exact + (g - exact).mean(axis=0)  # of many equal numbers the sum alone would be rounded
+    spread = g.std(axis=0)
     error = np.sqrt(spread**2 / len(g) + noise_of_exact**2)
     rounding = 1e-12 * np.maximum(np.abs(exact), np.abs(mean).max(initial=0))
     z = np.abs(mean - exact) / np.maximum(error, rounding + np.finfo(float).tiny)
