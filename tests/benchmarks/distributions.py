@@ -57,6 +57,20 @@ def cases(shape: tuple[int, ...], rng: np.random.Generator) -> dict[str, tuple]:
         u = rng.random(shape)
         return np.log(u) - np.log1p(-u)
 
+    means, spreads = rng.standard_normal((*shape, 10)), rng.uniform(0.5, 2, (*shape, 10))
+
+    def mixture_draw(rng):
+        k = pick(rng)[..., None]
+        mean, std = (np.take_along_axis(a, k, -1)[..., 0] for a in (means, spreads))
+        return mean + std * rng.standard_normal(shape)
+
+    def mixture(x):
+        top = logits.max(-1, keepdims=True)
+        log_p = logits - top - np.log(np.exp(logits - top).sum(-1, keepdims=True))
+        each = log_p - 0.5 * ((x[..., None] - means) / spreads)**2 - np.log(spreads) - HALF_LOG_2PI
+        top = each.max(-1)
+        return (top + np.log(np.exp(each - top[..., None]).sum(-1))).sum(-1)
+
     return {
         "Normal": (vae.Normal(m, s), lambda rng: m + s * rng.standard_normal(shape),
                    lambda x: (-0.5 * ((x - m) / s)**2 - np.log(s) - HALF_LOG_2PI).sum(-1)),
@@ -93,6 +107,8 @@ def cases(shape: tuple[int, ...], rng: np.random.Generator) -> dict[str, tuple]:
                       lambda x: (x * m - np.logaddexp(0, m)).sum(-1)),
         "Categorical": (vae.Categorical(logits, event_ndim=1), pick,
                         lambda x: chosen(x).sum(-1)),
+        "Mixture": (vae.Mixture(logits, vae.Normal(means, spreads, event_ndim=0), event_ndim=1),
+                    mixture_draw, mixture),
         "Poisson": (vae.Poisson(a), lambda rng: rng.poisson(a).astype(float),
                     lambda x: (x * np.log(a) - a - gammaln(x + 1)).sum(-1)),
     }

@@ -56,10 +56,18 @@ def expectations() -> Iterator[tuple[str, Any, Any, dict, Any]]:
                     "log σ(z₁ + z₂³)": lambda z: mg.log_sigmoid(z[..., 0] + z[..., 1]**3)}.items():
         yield f"Normal, {name}", f, q, CONTINUOUS | {"score, moving average": partial(
             es.score, baseline=es.MovingAverage())}, over_normal(f)
-    gamma = vae.Gamma(np.array([0.6, 3.0]), np.array([1.0, 2.0]))
-    yield ("Gamma, Σ log z", lambda z: np.sum(np.log(z), -1), gamma,
-           {"pathwise, implicit": es.pathwise, "score": es.score},
+    implicit = {"pathwise, implicit": es.pathwise, "score": es.score}
+    pair = np.array([0.6, 3.0])
+    yield ("Gamma, Σ log z", lambda z: np.sum(np.log(z), -1), vae.Gamma(pair, pair[::-1]), implicit,
            lambda q: np.sum(psi(q.concentration) - np.log(q.rate)))
+    yield ("Beta, Σ log z", lambda z: np.sum(np.log(z), -1), vae.Beta(pair, pair[::-1]), implicit,
+           lambda q: np.sum(psi(q.alpha) - psi(q.alpha + q.beta)))
+    yield ("Dirichlet, Σ a·z²", lambda z: np.sum(z**2 * pair, -1), vae.Dirichlet(pair), implicit,
+           lambda q: np.sum(pair * (q.variance + q.mean**2)))
+    yield ("VonMises, Σ cos z", lambda z: np.sum(np.cos(z), -1), vae.VonMises(pair / 3, pair),
+           implicit, lambda q: np.sum((1 - q.variance) * np.cos(q.location)))
+    yield ("StudentT, Σ z²", lambda z: np.sum(z**2, -1), vae.StudentT(10 * pair, pair, pair),
+           implicit, lambda q: np.sum(q.variance + q.location**2))
     coins, classes = vae.Bernoulli(np.array([0.5, -1.0, 0.2])), vae.OneHotCategorical(
         np.array([0.3, -0.5, 1.0, 0.0]))
     a = np.array([0.6, 0.3, -0.4, 1.0])

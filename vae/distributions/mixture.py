@@ -124,18 +124,34 @@ class Mixture(Distribution):
 
     # -- draws ------------------------------------------------------------------------------------
     def _sample(self, shape: tuple[int, ...], rng: Generator) -> Any:
-        """A draw of every component, of which one is taken, as a uniform number says."""
+        """A draw of the component that a uniform number says."""
         implicit = self.path == "implicit" and next(self.traced(), None) is not None
         source = self.constant() if implicit else self
         batch = self.shape[:len(self.shape) - self.inner]
         logits = np.broadcast_to(untraced(self.logits), (*batch, self.logits.shape[-1]))
         which = Categorical(logits)._sample(shape, rng)
-        draws = source.components._sample(shape + self.extra, rng)
-        which = which.reshape(*which.shape, *(1,) * (self.inner + 1))
-        z = np.squeeze(np.take_along_axis(draws, which, self._axis), self._axis)
+        z = self._drawn_from(source.components, which, shape, rng)
         if self.path == "implicit":
             z = noise.drawn("mixture", z.shape, z.dtype, lambda: z, self._arrays(), self._transport)
         return implicitly(z, self) if implicit else z
+
+    def _drawn_from(self, components: Distribution, which: ndarray, shape: tuple[int, ...],
+                    rng: Generator) -> Any:
+        """A draw of the component `which` (*shape, *batch): with its parameters, where each is a
+        number for each number of a draw; else one of the draws of all components."""
+        event = components.shape[len(components.shape) - self.inner:]
+        index = which.reshape(*which.shape, *(1,) * (self.inner + 1))
+
+        def taken(x: Any) -> Any:
+            return np.squeeze(np.take_along_axis(x, index, self._axis), self._axis)
+
+        parts = [getattr(components, name) for name in components.parameters]
+        if components.extra_axes or any(isinstance(part, Distribution) for part in parts):
+            return taken(components._sample(shape + self.extra, rng))
+        every = (*which.shape, components.shape[self._axis], *event)
+        chosen = components.map(lambda a: taken(np.broadcast_to(a, every)))
+        chosen.shape = which.shape + event
+        return chosen._sample((), rng)
 
     def _arrays(self) -> tuple[ndarray, ...]:
         found: list[ndarray] = []
