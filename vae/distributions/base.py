@@ -103,8 +103,8 @@ class Distribution(ABC):
         return event_sum(density, self.event_ndim)
 
     def _log_density(self, x: Any) -> Any:
-        """log p of each element of x, which lies in the support."""
-        raise NotImplementedError
+        """log p of each element of x, which lies in the support, for `log_prob` of this class."""
+        raise NotImplementedError(f"{type(self).__name__} has neither _log_density nor log_prob")
 
     def entropy(self) -> Any:
         """-E log p(x) per event, in nats."""

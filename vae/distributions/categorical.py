@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any, ClassVar
 
 import numpy as np
@@ -37,8 +38,9 @@ class _Classes(Distribution):
         self.classes = self.logits.shape[-1]
         self._set_shape(event_ndim)
 
+    @abstractmethod
     def _set_shape(self, event_ndim: int | None) -> None:
-        raise NotImplementedError
+        """Set `shape`, `event_ndim` and `support`."""
 
     @classmethod
     def from_probabilities(cls, p: Any, *, event_ndim: int | None = None) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from typing import Any, ClassVar
 
 import numpy as np
@@ -54,19 +55,21 @@ class _Relaxed(Distribution):
         require_positive(who, temperature=self.temperature)
         self._set_shape(event_ndim)
 
+    @abstractmethod
     def _set_shape(self, event_ndim: int | None) -> None:
-        raise NotImplementedError
+        """Set `shape` and `event_ndim`."""
 
     def sample_logits(self, shape: int | tuple[int, ...] = (), *, rng: Generator) -> Any:
         """Logits of draws, shape + self.shape, with the gradient's path to the parameters."""
         return self._logits(axes(shape), generator(rng))
 
+    @abstractmethod
     def _logits(self, shape: tuple[int, ...], rng: Generator) -> Any:
-        raise NotImplementedError
+        """`sample_logits`, its options dealt with."""
 
+    @abstractmethod
     def squash(self, y: Any) -> Any:
         """The draw z of which y are the logits."""
-        raise NotImplementedError
 
     def _sample(self, shape: tuple[int, ...], rng: Generator) -> Any:
         y = self._logits(shape, rng)
