@@ -168,3 +168,13 @@ def test_different_events_are_refused():
     for n in (4, 1):  # nor is one variable broadcast to be three
         with pytest.raises(ValueError, match=rf"\(2, 3\).*\({n},\)"):
             kl(q, Normal.standard(n))
+
+
+def test_a_standard_normal_whose_parameters_are_mapped_is_standard_no_more():
+    q = Normal(np.zeros(3), np.ones(3))
+    moved = Normal.standard(3).map(lambda a: a + 1)  # mean and log_std are 1, and std is 2
+    moved = Normal.from_log_std(moved.mean, moved.log_std)
+    mapped = Normal.standard(3).map(lambda a: a + 1)
+    mapped.std = np.exp(mapped.log_std)
+    np.testing.assert_allclose(kl(q, mapped), kl(q, moved), rtol=1e-6)
+    assert kl(q, mapped) > 0.5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,12 @@ class Normal(Distribution):
         self.is_standard = False
         self.shape = broadcast(mean.shape, std.shape)
         self.event_ndim = event_axes("Normal", self.shape, event_ndim)
+
+    def map(self, f: Callable[[Any], Any]) -> Normal:
+        """This distribution with `f` applied to each of its parameters."""
+        new = super().map(f)
+        new.is_standard = False  # whatever f does
+        return new
 
     @property
     @np.errstate(over="ignore")  # what is above the largest number is ∞
