@@ -8,7 +8,7 @@ import scipy.special as sc
 from scipy import stats
 
 import minigrad as mg
-from minigrad import noise
+from tests.vae.replay import replayed
 from vae.distributions.beta import Beta, Dirichlet
 
 A = np.array([0.4, 1.0, 3.0, 40.0])
@@ -24,16 +24,6 @@ def rng():
 def simplex(rng):
     """Concentrations and points, (2, 3)."""
     return rng.uniform(0.3, 4, (2, 3)), rng.dirichlet([1, 2, 3], 2)
-
-
-def replayed(make, args, rng, n=3):
-    with noise.record() as eps:
-        make(*args).sample((n,), rng=rng)
-
-    def f(*args):
-        with noise.replay(eps):
-            return make(*args).sample((n,), rng=rng)
-    return f
 
 
 # -- values ---------------------------------------------------------------------------------------

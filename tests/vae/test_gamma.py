@@ -9,6 +9,7 @@ from scipy import stats
 
 import minigrad as mg
 from minigrad import noise
+from tests.vae.replay import replayed
 from vae.distributions.gamma import Gamma
 from vae.distributions.student import StudentT, half_step
 
@@ -26,17 +27,6 @@ def rng():
 def place(rng):
     """Location and scale of the t distributions with DF."""
     return rng.standard_normal(6), rng.uniform(0.5, 2, 6)
-
-
-def replayed(make, args, rng, n=3):
-    """Draws with the noise fixed, as a function of the parameters."""
-    with noise.record() as eps:
-        make(*args).sample((n,), rng=rng)
-
-    def f(*args):
-        with noise.replay(eps):
-            return make(*args).sample((n,), rng=rng)
-    return f
 
 
 # -- values ---------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from scipy.optimize import brentq
 from scipy.special import softmax
 
 import minigrad as mg
+from tests.vae.replay import replayed
 from vae import NoPath, Normal, noise
 from vae.distributions.categorical import Categorical
 from vae.distributions.discretized import DiscretizedLogistic
@@ -122,21 +123,9 @@ def test_derivatives_of_density_and_moments(three, rng):
 
 
 # -- the path ----------------------------------------------------------------------------------
-def by_replay(make, args, n=3):
-    """Draws of make(*args) as a function of args: each at the quantile where it was recorded."""
-    with noise.record() as eps:
-        make(*args).sample((n,), rng=np.random.default_rng(8))
-
-    def replayed(*a):
-        with noise.replay(eps):
-            return make(*a).sample((n,), rng=np.random.default_rng(0))
-
-    return replayed
-
-
 def test_the_gradient_of_a_draw_is_that_of_the_quantile_function(three):
     assert single(*three).path == "implicit"
-    mg.check_grads(by_replay(single, three), three, order=2)
+    mg.check_grads(replayed(single, three, np.random.default_rng(8)), three, order=2)
 
 
 def test_the_gradient_agrees_with_a_root_finder(three):
@@ -221,8 +210,8 @@ def test_vectors_with_constant_logits_have_the_path_of_the_components(rng):
     logits, mean, std = (rng.standard_normal(3), rng.standard_normal((3, 2)),
                          rng.uniform(0.5, 1, (3, 2)))
     assert Mixture(logits, Normal(mean, std)).path == "location-scale"
-    mg.check_grads(by_replay(lambda m, s: Mixture(logits, Normal(m, s)), (mean, std)), (mean, std),
-                   order=2)
+    draws = replayed(lambda m, s: Mixture(logits, Normal(m, s)), (mean, std), rng)
+    mg.check_grads(draws, (mean, std), order=2)
     with pytest.raises(NoPath, match=r"logits are constant"):
         Mixture(mg.Tensor(logits), Normal(mean, std)).sample(rng=rng)
     with pytest.raises(NoPath):
@@ -242,7 +231,7 @@ def test_components_on_half_lines_and_intervals(rng):
             return Mixture(w, family(a, b, event_ndim=0))
 
         assert make(*args).path == "implicit"
-        mg.check_grads(by_replay(make, args), args, order=1)
+        mg.check_grads(replayed(make, args, np.random.default_rng(8)), args, order=1)
         draws = make(*args).sample((10_000,), rng=rng)
         assert stats.kstest(draws, make(*args).cdf).pvalue > 1e-3
         outside = make(*args).log_prob(np.array([-1.0]))
