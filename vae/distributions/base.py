@@ -20,6 +20,9 @@ from minigrad.marks import ById
 from minigrad.tensor import Tensor, untraced
 from vae.distributions.support import Support
 
+LOG_2PI = math.log(2 * math.pi)
+HALF_LOG_2PI = 0.5 * LOG_2PI
+
 
 class NoPath(TypeError):
     """A gradient was asked for through draws of a distribution that lets none through."""

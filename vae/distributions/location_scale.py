@@ -17,6 +17,7 @@ from minigrad.functions import sigmoid
 from minigrad.marks import mark
 from minigrad.tensor import untraced
 from vae.distributions.base import (
+    HALF_LOG_2PI,
     Distribution,
     as_floats,
     broadcast,
@@ -28,8 +29,6 @@ from vae.distributions.base import (
 )
 from vae.distributions.implicit import positive_from_log, with_ends
 from vae.distributions.support import NOT_NEGATIVE, POSITIVE, REAL, Interval
-
-HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 
 class LocationScale(Distribution):

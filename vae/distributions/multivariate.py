@@ -15,6 +15,7 @@ from minigrad.define import with_vjp
 from minigrad.marks import mark
 from minigrad.tensor import untraced
 from vae.distributions.base import (
+    LOG_2PI,
     Distribution,
     as_floats,
     broadcast,
@@ -25,8 +26,6 @@ from vae.distributions.base import (
     require_positive,
 )
 from vae.distributions.support import REAL
-
-LOG_2PI = math.log(2 * math.pi)
 
 
 class CorrelatedNormal(Distribution):

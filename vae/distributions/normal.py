@@ -14,6 +14,7 @@ from minigrad.functions import softplus
 from minigrad.marks import mark
 from minigrad.tensor import untraced
 from vae.distributions.base import (
+    HALF_LOG_2PI,
     Distribution,
     as_floats,
     broadcast,
@@ -25,7 +26,6 @@ from vae.distributions.base import (
 from vae.distributions.implicit import with_ends
 from vae.distributions.support import REAL
 
-HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 EXACT, FARTHEST = 15.0, 20.0  # |log std| is exact up to the first, and never above the second
 
 

@@ -14,6 +14,7 @@ from minigrad import noise
 from minigrad.define import with_vjp
 from minigrad.tensor import untraced
 from vae.distributions.base import (
+    HALF_LOG_2PI,
     Distribution,
     as_floats,
     broadcast,
@@ -34,7 +35,6 @@ from vae.distributions.implicit import (
 )
 from vae.distributions.support import REAL
 
-HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 LARGE = 15.0  # from here on `half_step` by its asymptotic series
 COEFFICIENTS = [-(1 - 4.0**-n) * float(sc.bernoulli(2 * n)[-1]) / (n * (2 * n - 1))
                 for n in range(1, 9)]

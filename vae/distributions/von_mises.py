@@ -13,6 +13,7 @@ from minigrad import noise
 from minigrad.define import with_vjp
 from minigrad.tensor import untraced
 from vae.distributions.base import (
+    LOG_2PI,
     Distribution,
     as_floats,
     broadcast,
@@ -24,8 +25,6 @@ from vae.distributions.base import (
 from vae.distributions.bessel import deficit, log_i0e
 from vae.distributions.implicit import choose, in_blocks, integral, rounded, wide
 from vae.distributions.support import REAL
-
-LOG_2PI = math.log(2 * math.pi)
 
 
 class VonMises(Distribution):

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
 from minigrad.tensor import untraced
 from vae.distributions import Distribution, Normal
-from vae.distributions.base import as_floats, require_positive
+from vae.distributions.base import LOG_2PI, as_floats, require_positive
 from vae.distributions.multivariate import LowRankNormal, MultivariateNormal
 from vae.exact.base import ExactModel
-
-LOG_2PI = math.log(2 * math.pi)
 
 
 class LinearGaussian(ExactModel):
