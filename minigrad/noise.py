@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy import ndarray
 
+from minigrad import archive
 from minigrad.marks import mark
 
 if TYPE_CHECKING:
@@ -57,21 +58,34 @@ class Noise:
         return "Noise(" + ", ".join(f"{d.kind} {d.value.shape}" for d in self.draws) + ")"
 
     def save(self, file: Any) -> None:
-        """Write the draws to an npz file."""
-        arrays = {f"{i}.{d.kind}.{k}": a for i, d in enumerate(self.draws)
-                  for k, a in enumerate((d.value, *d.parameters))}
-        np.savez(file, **arrays)
+        """Write the draws as an npz: to a path, replaced whole or not, or to an open file."""
+        archive.write(file, self._arrays())
 
     @classmethod
     def load(cls, file: Any) -> Noise:
-        """What `save` has written; nothing is unpickled."""
-        found: dict[int, tuple[str, list[ndarray]]] = {}
-        with np.load(file, allow_pickle=False) as arrays:
-            for key in arrays.files:
-                i, kind, _ = key.split(".")
-                found.setdefault(int(i), (kind, []))[1].append(arrays[key])
-        return cls([Draw(kind, value, tuple(parameters))
-                    for _, (kind, (value, *parameters)) in sorted(found.items())])
+        """What `save` has written. Raises `ArchiveError`, a ValueError, for anything else."""
+        arrays = archive.read(file)
+        kinds = {}
+        for key in arrays:  # such as 0.normal.0
+            i, _, rest = key.partition(".")
+            kinds[i] = rest.rpartition(".")[0]
+        draws = []
+        for i in range(len(kinds)):
+            parts, kind = [], kinds.get(str(i), "")
+            while kind and (key := f"{i}.{kind}.{len(parts)}") in arrays:
+                parts.append(arrays[key])
+            if parts:
+                draws.append(Draw(kind, parts[0], tuple(parts[1:])))
+        found = cls(draws)
+        if odd := arrays.keys() ^ found._arrays().keys():
+            raise archive.ArchiveError(f"{file}: noise is expected, draws 0.kind.0, 1.kind.0, …; "
+                                       f"found: {min(odd)!r:.60} is missing or out of place")
+        return found
+
+    def _arrays(self) -> dict[str, ndarray]:
+        """Number of the draw, kind, number of the part -> the value and the parameters."""
+        return {f"{i}.{d.kind}.{k}": a for i, d in enumerate(self.draws)
+                for k, a in enumerate((d.value, *d.parameters))}
 
 
 class _Recording:

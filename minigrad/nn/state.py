@@ -14,10 +14,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from minigrad import archive
 from minigrad.tensor import Tensor
 
 Model = TypeVar("Model")
-PREFIX = "model."  # of every name in a file, so that none can be an argument of np.savez
+PREFIX = "model."  # of every name in a file
 Array = TypeVar("Array", Tensor, np.ndarray)
 
 
@@ -78,43 +79,38 @@ def frozen(model: Model) -> Model:
 
 def save(path: str | os.PathLike, model: Any) -> None:
     """Write parameters and buffers as npz, an array a name; the file is replaced whole or not."""
-    arrays = {PREFIX + name: array for name, array in _arrays(model).items()}
-    temporary = f"{os.fspath(path)}.{os.getpid()}.tmp"
-    try:
-        with open(temporary, "wb") as file:
-            np.savez(file, **arrays)
-        os.replace(temporary, path)
-    finally:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
+    archive.write(path, {PREFIX + name: array for name, array in _arrays(model).items()})
 
 
 def load(path: str | os.PathLike, model: Any) -> None:
-    """Read what `save` wrote into a model of the same architecture; on an error nothing changes."""
-    from zipfile import BadZipFile  # here, since it takes a third of minigrad's time to import
+    """Read what `save` wrote into a model of the same architecture; on an error nothing changes.
 
+    Values that are no numbers or infinite are read as they were written. Raises `ParameterError`
+    for a damaged file or one of another architecture, OSError for one that cannot be opened.
+    """
     own = _arrays(model)
     try:
-        with open(path, "rb") as whole, np.load(whole, allow_pickle=False) as file:
-            given = {name.removeprefix(PREFIX): np.asarray(file[name]) for name in file.files}
-    except FileNotFoundError:
-        raise
-    except (ValueError, TypeError, AttributeError, EOFError, KeyError, OSError, RuntimeError,
-            BadZipFile) as error:
-        raise ParameterError(f"{path} is no file of parameters that nn.save wrote, or a damaged "
-                             f"one: {error}") from error
+        arrays = archive.read(path)
+    except archive.ArchiveError as error:
+        raise ParameterError(f"no file of parameters that nn.save wrote, or a damaged one; {error}"
+                             ) from error
+    given = {name.removeprefix(PREFIX): array for name, array in arrays.items()}
     differences = [f"{name}: not in the file" for name in own if name not in given]
     differences += [f"{name}: not in the model" for name in given if name not in own]
     differences += [f"{name}: {given[name].shape} in the file, {p.shape} in the model"
                     for name, p in own.items() if name in given and given[name].shape != p.shape]
-    differences += [f"{name}: not numbers" for name in given if given[name].dtype.kind != "f"]
+    differences += [f"{name}: not numbers, but {array.dtype}" for name, array in given.items()
+                    if array.dtype.kind != "f"]
+    differences += ["a name both with and without " + PREFIX] * (len(given) < len(arrays))
     if differences:
+        more = [f"and {len(differences) - 30} more"] * (len(differences) > 30)
         raise ParameterError(f"{path} holds the parameters of another architecture:\n  "
-                             + "\n  ".join(differences))
+                             + "\n  ".join(differences[:30] + more))
+    cast = {name: given[name].astype(array.dtype) for name, array in own.items()}  # may warn
     for name, p in named_parameters(model).items():
-        p.data = given[name].astype(p.dtype)
+        p.data = cast[name]
     for name, buffer in named_buffers(model).items():
-        buffer[...] = given[name]
+        buffer[...] = cast[name]
 
 
 def _arrays(model: Any) -> dict[str, np.ndarray]:

@@ -205,7 +205,7 @@ def test_noise_is_saved_and_loaded(rng, tmp_path, in_memory):
 
 def test_loading_unpickles_nothing(tmp_path):
     np.savez(tmp_path / "bad.npz", **{"0.normal.0": np.array([print], object)})
-    with pytest.raises(ValueError, match="allow_pickle=False"):
+    with pytest.raises(ValueError, match=r"bad.npz: .*no array of plain numbers"):
         Noise.load(tmp_path / "bad.npz")
 
 
