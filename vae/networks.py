@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from numpy import ndarray
 from numpy.random import Generator
 
 from minigrad.nn import Dense, Sequential, glorot_uniform, zeros
@@ -28,21 +30,45 @@ class ToNormal:
         return Normal.from_log_var(both[..., :n], both[..., n:])
 
 
-class ToBernoulli:
-    """h (..., n_in) -> Bernoulli of n_out dimensions: the logits are linear in h."""
+class Head(ABC):
+    """Abstract.  h (…, n_in) -> p(x|z) of n_out numbers, by `parts`·n_out raw ones linear in h.
 
-    def __init__(self, n_in: int, n_out: int, **init: Any):
-        self.linear = Dense(n_in, n_out, **init)
+    linear: what stands for that dense layer, such as `as_it_is` behind a network that ends in the
+    raw numbers.  A subclass says what distribution they are.
+    """
 
-    def __call__(self, h: Any) -> Bernoulli:
-        return Bernoulli(self.linear(h))
+    parts = 1
 
-    def start_at(self, mean: np.ndarray) -> None:
-        """Biases that give this mean where the weights say nothing: its logit.
+    def __init__(self, n_in: int, n_out: int, *, linear: Callable | None = None, **init: Any):
+        self.linear = linear or Dense(n_in, self.parts * n_out, **init)
+
+    def __call__(self, h: Any) -> Any:
+        return self.distribution(self.linear(h))
+
+    @abstractmethod
+    def distribution(self, raw: Any) -> Any:
+        """p(x|z) from raw numbers (…, parts·n_out)."""
+
+    @abstractmethod
+    def raw_at(self, mean: ndarray) -> ndarray:
+        """The raw numbers (parts·n_out,) of a distribution with this mean (n_out,), or nearly."""
+
+    def start_at(self, mean: ndarray) -> None:
+        """Biases that give this mean where the weights say nothing.
 
         A network that starts there need not learn first how bright each pixel is.
         """
-        self.linear.bias.data[...] = logit_of(mean)
+        self.linear.bias.data[...] = self.raw_at(mean)
+
+
+class ToBernoulli(Head):
+    """h (..., n_in) -> Bernoulli of n_out dimensions: the logits are linear in h."""
+
+    def distribution(self, raw: Any) -> Bernoulli:
+        return Bernoulli(raw)
+
+    def raw_at(self, mean: ndarray) -> ndarray:
+        return logit_of(mean)
 
 
 class LearnedNormal:
@@ -59,6 +85,16 @@ def logit_of(mean: Any) -> Any:
     """log mean/(1 - mean), within ±7 also where a pixel is never or always set."""
     mean = np.clip(mean, 1e-3, 1 - 1e-3)
     return np.log(mean / (1 - mean))
+
+
+def as_it_is(x: Any) -> Any:
+    """x."""
+    return x
+
+
+def part_by_part(x: Any) -> Any:
+    """(n, height, width, parts) -> (n, parts·pixels): all pixels of a part side by side."""
+    return np.reshape(np.moveaxis(x, -1, 1), (x.shape[0], math.prod(x.shape[1:])))
 
 
 class OverRows:

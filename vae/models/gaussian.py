@@ -13,8 +13,8 @@ from numpy.random import Generator
 from minigrad.functions import relu
 from minigrad.nn import Conv2d, ConvTranspose2d, Dense, Flatten, Reshape, Sequential
 from minigrad.nn.initialisers import Initialiser, glorot_uniform, zeros
-from vae.distributions import Bernoulli, Distribution, Normal
-from vae.networks import OverRows, ToBernoulli, ToNormal, dense, logit_of
+from vae.distributions import Distribution, Normal
+from vae.networks import Head, OverRows, ToBernoulli, ToNormal, as_it_is, dense, part_by_part
 
 
 class VAE:
@@ -52,18 +52,37 @@ class VAE:
         """E[x|z] at the mean of q(z|x)."""
         return self.likelihood(self.posterior(x).mean).mean
 
+    def predict_interval(self, x: Any = None, k: float = 3, *, z: Any = None) -> tuple[Any, Any]:
+        """E[x|z] - k·std and E[x|z] + k·std of p(x|z), element by element, in the units of x.
+
+        z: the code; where x is given instead, the mean of q(z|x).  The interval is that of x's own
+        noise at this z, and knows nothing of how uncertain z is.  For a Gaussian likelihood k = 1,
+        2, 3 is 68.3, 95.4, 99.7 %; for any at least 1 - 1/k² (Chebyshev).  It may leave the range
+        of x.  Raises TypeError unless one of x and z is given, ValueError for k ≤ 0.
+        """
+        if (x is None) == (z is None):
+            raise TypeError("predict_interval of x, or of z=…: give one of the two")
+        if not 0 < k < math.inf:
+            raise ValueError(f"predict_interval(k={k}): a number of standard deviations above 0")
+        p = self.likelihood(self.posterior(x).mean if z is None else z)
+        mean, spread = p.mean, float(k) * np.sqrt(p.variance)
+        return mean - spread, mean + spread
+
 
 def dense_vae(n_x: int = 784, hidden: Sequence[int] = (500,), n_z: int = 20, *, rng: Generator,
               activation: Callable = np.tanh, weight: Initialiser = glorot_uniform,
-              bias: Initialiser = zeros, start: np.ndarray | None = None) -> VAE:
-    """Bernoulli pixels and a Gaussian code, both through dense layers; `hidden` of the encoder.
+              bias: Initialiser = zeros, start: np.ndarray | None = None,
+              likelihood: Callable[..., Head] = ToBernoulli) -> VAE:
+    """Pixels, or the columns of a table, and a Gaussian code, both through dense layers.
 
-    start: the mean of the training data, at whose logit the decoder's biases begin, so that it
-    need not be learned first.  None: they begin as `bias` says.
+    hidden: of the encoder; the decoder has the same in reverse.
+    likelihood: the head that the decoder ends in, such as those of `vae.likelihoods`.
+    start: the mean of the training data, at which (for Bernoulli pixels: at its logit) the
+    decoder's biases begin, so that it need not be learned first.  None: as `bias` says.
     """
     network = {"activation": activation, "rng": rng, "weight": weight, "bias": bias}
     encoder = dense([n_x, *hidden, n_z], ToNormal, **network)
-    decoder = dense([n_z, *reversed(hidden), n_x], ToBernoulli, **network)
+    decoder = dense([n_z, *reversed(hidden), n_x], likelihood, **network)
     if start is not None:
         decoder.layers[-1].start_at(start)
     return VAE(encoder, decoder, Normal.standard(n_z))
@@ -72,12 +91,14 @@ def dense_vae(n_x: int = 784, hidden: Sequence[int] = (500,), n_z: int = 20, *, 
 def conv_vae(size: tuple[int, int] = (28, 28), channels: Sequence[int] = (32, 64),
              hidden: int = 128, n_z: int = 64, *, rng: Generator, kernel: int = 3,
              activation: Callable = relu, weight: Initialiser = glorot_uniform,
-             bias: Initialiser = zeros, start: np.ndarray | None = None) -> VAE:
-    """Bernoulli pixels and a Gaussian code, both through convolutions; x is (n, pixels).
+             bias: Initialiser = zeros, start: np.ndarray | None = None,
+             likelihood: Callable[..., Head] = ToBernoulli) -> VAE:
+    """Pixels and a Gaussian code, both through convolutions; x is (n, pixels).
 
     The encoder halves the image once for each of `channels`, then a dense layer of `hidden`; the
-    decoder mirrors it by transposed convolutions and ends in a 3x3 convolution to one channel.  The
-    default is 28x28 - 14x14x32 - 7x7x64 - 128 - 64 dimensions and back, 696,385 parameters.
+    decoder mirrors it by transposed convolutions and ends in a 3x3 convolution to one channel, or
+    as many as the head `likelihood` asks for (see `vae.likelihoods`).  The default is 28x28 -
+    14x14x32 - 7x7x64 - 128 - 64 dimensions and back, 696,385 parameters.
 
     start: the mean of the training data; its mean over the pixels is where the output begins.
     """
@@ -94,8 +115,9 @@ def conv_vae(size: tuple[int, int] = (28, 28), channels: Sequence[int] = (32, 64
     decoder: list[Callable] = [Dense(n_z, math.prod(corner), **init), activation, Reshape(*corner)]
     for n_in, n_out, out in zip([channels[-1], *channels[:0:-1]], channels[::-1], sizes[-2::-1]):
         decoder.append(ConvTranspose2d(n_in, n_out, kernel, output_size=out, **halving))
-    last = Conv2d(channels[0], 1, 3, padding=1, **init)
+    head = likelihood(math.prod(size), math.prod(size), linear=as_it_is)
+    last = Conv2d(channels[0], head.parts, 3, padding=1, **init)
     if start is not None:
-        last.bias.data[...] = logit_of(np.mean(start))
-    logits = OverRows(Sequential(*decoder, last, Flatten()))
-    return VAE(Sequential(*encoder), Sequential(logits, Bernoulli), Normal.standard(n_z))
+        last.bias.data[...] = head.raw_at(np.mean(start, keepdims=True).ravel())
+    raw = OverRows(Sequential(*decoder, last, part_by_part))
+    return VAE(Sequential(*encoder), Sequential(raw, head), Normal.standard(n_z))
