@@ -7,7 +7,7 @@ from vae.distributions.categorical import Categorical, OneHotCategorical
 from vae.distributions.continuous_bernoulli import ContinuousBernoulli
 from vae.distributions.discretized import DiscretizedLogistic
 from vae.distributions.gamma import Gamma
-from vae.distributions.kl import Estimate, kl, kl_estimate, kl_upper_bound
+from vae.distributions.kl import Estimate, kl, kl_by_dimension, kl_estimate, kl_upper_bound
 from vae.distributions.location_scale import Exponential, Laplace, Logistic, LogNormal, Uniform
 from vae.distributions.mixture import Mixture
 from vae.distributions.multivariate import LowRankNormal, MultivariateNormal
@@ -22,5 +22,6 @@ __all__ = [
     "Distribution", "Estimate", "Exponential", "Gamma", "Laplace", "LogNormal", "Logistic",
     "LowRankNormal", "Mixture", "MultivariateNormal", "NoPath", "Normal", "OneHotCategorical",
     "Poisson", "RelaxedBernoulli", "RelaxedOneHot", "StoppedGradient", "StudentT", "Uniform",
-    "VonMises", "kl", "kl_estimate", "kl_upper_bound", "straight_through",
+    "VonMises", "kl", "kl_by_dimension", "kl_estimate", "kl_upper_bound",
+    "straight_through",
 ]  # fmt: skip
