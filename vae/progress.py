@@ -19,15 +19,18 @@ class Progress:
         self.unit, self.out, self.every = unit, out or sys.stdout, every
         self.live = self.out.isatty()
         self.began, self.shown, self.mean = time.perf_counter(), 0.0, None
+        self.before: int | None = None  # images of a run that is resumed, that others have seen
 
     def step(self, epoch: int, step: int, bound: float) -> None:
         """After a step, `step` counted from 0; the bound shown is a running mean."""
         self.mean = bound if self.mean is None else 0.95 * self.mean + 0.05 * bound
+        if self.before is None:
+            self.before = (epoch - 1) * self.n + step * self.batch_size
         now = time.perf_counter()
         if self.live and now - self.shown >= self.every:
             self.shown = now
             images = (epoch - 1) * self.n + min((step + 1) * self.batch_size, self.n)
-            rate = images / (now - self.began)
+            rate = (images - self.before) / (now - self.began)
             left = (self.epochs * self.n - images) / rate
             self._show(f"epoch {epoch}/{self.epochs}  step {step + 1}/{self.steps}  "
                        f"{self.mean:.2f} {self.unit}  {rate:,.0f} images/s  {_minutes(left)} left")
@@ -35,9 +38,11 @@ class Progress:
     def epoch(self, row: dict) -> None:
         """At the end of an epoch: a line that stays."""
         rate = self.n / row["seconds"]
-        left = (self.epochs - row["epoch"]) * (time.perf_counter() - self.began) / row["epoch"]
-        test = f", test {row['test_elbo']:.2f}" if "test_elbo" in row else ""
-        self._show(f"epoch {row['epoch']}/{self.epochs}  train {row['train_elbo']:.2f}{test} "
+        done = row["epoch"] - (self.before or 0) / self.n
+        left = (self.epochs - row["epoch"]) * (time.perf_counter() - self.began) / done
+        others = "".join(f", {name} {row[f'{name}_elbo']:.2f}" for name in ("valid", "test")
+                         if f"{name}_elbo" in row)
+        self._show(f"epoch {row['epoch']}/{self.epochs}  train {row['train_bound']:.2f}{others} "
                    f"{self.unit}  {rate:,.0f} images/s  {_minutes(left)} left", end="\n")
 
     def close(self) -> None:

@@ -256,9 +256,9 @@ def test_an_optimiser_may_change_its_parameters_after_backward(digits):
         options = {"epochs": 2, "batch_size": 50, "rng": np.random.default_rng(1),
                    "optimizer": mg.optim.Adam(mg.nn.parameters(model))}
         if not watched:
-            return vae.fit(model, x, **options).rows[-1]["train_elbo"]
+            return vae.fit(model, x, **options).rows[-1]["train_bound"]
         with debug():
-            return vae.fit(model, x, **options).rows[-1]["train_elbo"]
+            return vae.fit(model, x, **options).rows[-1]["train_bound"]
 
     x = np.round(digits.train[:200]).reshape(200, -1)
     assert train(True) == train(False)

@@ -92,9 +92,11 @@ def test_history_has_the_means_over_the_data_of_each_epoch(data):
     assert all(a is b for a, b in zip(history.rows, told, strict=True))
     assert [part.shape[1] for part in seen] == 3 * [40, 40, 40, 40, 40, 40, 10]
     for k, row in enumerate(history.rows):
-        assert list(row) == ["epoch", "train_elbo", "train_reconstruction", "train_kl", "seconds"]
+        assert list(row) == ["epoch", "step", "train_objective", "train_bound",
+                             "train_reconstruction", "train_kl", "seconds"]
+        assert row["step"] == 7 * (k + 1) and row["train_objective"] == row["train_bound"]
         means = np.hstack(seen[7 * k:7 * k + 7]).mean(axis=1, dtype=np.float64)
-        found = [row[f"train_{part}"] for part in ("elbo", "reconstruction", "kl")]
+        found = [row[f"train_{part}"] for part in ("bound", "reconstruction", "kl")]
         np.testing.assert_allclose(found, means, rtol=1e-12)
         assert found[0] == pytest.approx(found[1] - found[2], rel=1e-5) and row["seconds"] > 0
 
@@ -122,7 +124,7 @@ def test_the_loss_is_the_mean_over_the_batch(data):
     start, found = values(model_for(data)), []
     for x in (data, np.vstack([data, data])):
         model = model_for(data)
-        train(x, model=model, epochs=1, batch_size=2 * N, objective=without_noise,
+        train(x, model=model, epochs=1, batch_size=len(x), objective=without_noise,
               optimizer=mg.optim.SGD(mg.nn.parameters(model), lr=0.1))
         found.append(values(model))
     for a, b, c in zip(*found, start, strict=True):
@@ -185,7 +187,8 @@ def test_evaluate_gives_the_means_and_the_standard_error(trained, data):
     assert found["elbo"] == pytest.approx(found["reconstruction"] - found["kl"], rel=1e-6)
     assert found["elbo_se"] == pytest.approx(bound.value.std() / np.sqrt(N), rel=1e-4)
     assert vae.evaluate(trained, data, seed=4)["elbo"] != found["elbo"]
-    assert set(found) == {"elbo", "reconstruction", "kl", "elbo_se"}
+    assert set(found) == {f"{part}{se}" for part in ("elbo", "reconstruction", "kl")
+                          for se in ("", "_se")}
     uneven = vae.evaluate(trained, data, batch_size=240)  # the last ten are no full batch
     assert uneven["kl"] == pytest.approx(found["kl"], rel=1e-5)
 
@@ -195,16 +198,12 @@ def log_p(model, x, **options):
 
 
 def test_log_likelihood_grows_with_k_from_the_elbo_on(trained, data):
-    found = [log_p(trained, data, samples=k) for k in (1, 8, 64, 512)]
+    found = np.array([[log_p(trained, data, samples=k, seed=s) for k in (1, 8, 64)]
+                      for s in range(8)])
     elbos = [vae.evaluate(trained, data, seed=s)["elbo"] for s in range(20)]
-    assert abs(found[0] - np.mean(elbos)) < 6 * np.std(elbos)
-    assert np.all(np.diff(found) > [0.1, 0.02, 0])
-
-
-def test_log_likelihood_does_not_depend_on_the_blocks(trained, data):
-    whole = [log_p(trained, data, samples=120, seed=s) for s in range(8)]
-    parts = [log_p(trained, data, samples=120, block=b) for b in (1, 130, 7000)]
-    assert np.all(np.abs(parts - np.mean(whole)) < 5 * np.std(whole))
+    assert abs(found[0, 0] - np.mean(elbos)) < 6 * np.std(elbos)
+    growth = np.diff(found, axis=1)
+    assert np.all(growth.mean(0) > 3 * growth.std(0) / np.sqrt(8))
 
 
 def test_a_frozen_model_follows_training(data):
@@ -293,7 +292,7 @@ def test_the_line_knows_the_time_left_and_the_test_bound(monkeypatch):
     progress = Progress(5, 4, 10, 40, out=out)
     progress.step(1, 0, -50.0)  # 10 images in 10 s, 190 to go
     assert out.getvalue().endswith("step 1/4  -50.00 nats  1 images/s  3:10 left")
-    progress.epoch({"epoch": 1, "train_elbo": -40.0, "test_elbo": -41.234, "seconds": 16.0})
+    progress.epoch({"epoch": 1, "train_bound": -40.0, "test_elbo": -41.234, "seconds": 16.0})
     assert "train -40.00, test -41.23 nats  2 images/s  1:20 left\n" in out.getvalue()
 
 

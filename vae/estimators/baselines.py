@@ -17,6 +17,8 @@ class MovingAverage:
     each call; from the second call on the rows then share it.  (Mnih and Gregor 2014, section 2.4.)
     """
 
+    carried = ("total", "calls")  # what a checkpoint keeps of it
+
     def __init__(self, decay: float = 0.9, *, shared: bool = False):
         if not 0 <= decay < 1:
             raise ValueError(f"MovingAverage(decay={decay}): it must lie in [0, 1)")
