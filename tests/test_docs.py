@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+import vae
 from vae import estimators
+from vae.distributions.kl import CLOSED_FORMS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -39,3 +41,19 @@ def test_the_chapter_on_sampling_lists_every_estimator():
     for name, f in {**estimators.EXPECTATIONS, **estimators.BOUNDS}.items():
         row, = re.findall(rf"^\| `{name}` \|.*$", text, re.MULTILINE)
         assert ("biased for K" in row or "| yes |" in row) == f.biased
+
+
+def test_the_readme_counts_right():
+    """Words for numbers up to thirty are all that it needs."""
+    words = dict(zip(("nine", "fifteen", "twenty-two"), (9, 15, 22)))
+    text = " ".join((ROOT / "README.md").read_text().lower().split())
+    told = {what: words.get(n) or int(n) for n, what in re.findall(
+        r"([\w-]+) \[?(distributions|estimators|closed forms|likelihoods)\b", text)
+        if n in words or n.isdigit()}
+    own = [getattr(vae, name) for name in vae.__all__]
+    assert told == {
+        "distributions": sum(isinstance(one, type) and issubclass(one, vae.Distribution)
+                             and not one.__abstractmethods__ for one in own),
+        "estimators": len({**estimators.EXPECTATIONS, **estimators.BOUNDS}),
+        "closed forms": sum(not form.infinite for form in CLOSED_FORMS.values()),
+        "likelihoods": len(vae.likelihoods.FOR_IMAGES)}

@@ -17,10 +17,11 @@ import minigrad as mg
 import vae
 
 SCRIPT = Path(__file__).parents[1] / "examples" / "mnist.py"
-KEYS = {"dataset", "n_train", "n_test", "epochs", "seed", "parameters", "train_elbo", "test_elbo",
+KEYS = {"dataset", "n_train", "n_test", "epochs", "seed", "parameters", "train_bound", "test_elbo",
         "test_reconstruction", "test_kl", "test_nll", "test_nll_samples", "binarize",
         "seconds_per_epoch", "images_per_second"}
 PICTURES = {"reconstructions.png", "samples.png", "curves.png"}
+FILES = {"metrics.json", "history.csv", "history.json", "parameters.npz", "report.html"}
 PICTURES_2D = {"manifold.png", "scatter.png"}
 SMALL = ["--epochs", "2", "--hidden", "24", "--batch-size", "50", "--nll-samples", "20"]
 
@@ -51,8 +52,7 @@ def no_training(monkeypatch):
 def test_everything_is_written_and_consistent(run, digits, example):
     code, out, metrics, text = run("--latent", "2")
     assert code == 0
-    assert {p.name for p in out.iterdir()} == {"metrics.json", "history.csv", "parameters.npz",
-                                               *PICTURES, *PICTURES_2D}
+    assert {p.name for p in out.iterdir()} == FILES | PICTURES | PICTURES_2D
     for name in PICTURES | PICTURES_2D:
         assert min(imread(out / name).shape[:2]) > 100 and str(out / name) in text
 
@@ -71,9 +71,9 @@ def test_everything_is_written_and_consistent(run, digits, example):
 
     rows = list(csv.DictReader((out / "history.csv").read_text().splitlines()))
     assert [row["epoch"] for row in rows] == ["1", "2"]
-    assert float(rows[-1]["train_elbo"]) == metrics["train_elbo"]
+    assert float(rows[-1]["train_bound"]) == metrics["train_bound"]
     assert float(rows[-1]["test_elbo"]) == metrics["test_elbo"]
-    assert float(rows[1]["train_elbo"]) > float(rows[0]["train_elbo"])
+    assert float(rows[1]["train_bound"]) > float(rows[0]["train_bound"])
     assert f"{metrics['test_elbo']:.2f}" in text and f"{-metrics['test_nll']:.2f}" in text
 
     model = vae.dense_vae(784, [24], 2, rng=np.random.default_rng(9), activation=mg.relu)
@@ -122,7 +122,7 @@ def test_the_same_seed_gives_the_same_numbers(run):
     def numbers(*arguments):
         _, out, metrics, _ = run("--no-plots", *arguments, out=str(len(arguments)) + arguments[-1])
         with np.load(out / "parameters.npz") as file:
-            return [metrics[k] for k in ("train_elbo", "test_elbo", "test_nll")], dict(file)
+            return [metrics[k] for k in ("train_bound", "test_elbo", "test_nll")], dict(file)
     (one, weights), (two, same) = numbers("--seed", "3"), numbers("--lr", "1e-3", "--seed", "3")
     assert one == two and numbers("--seed", "4")[0] != one
     assert all(np.array_equal(weights[k], same[k]) for k in weights)
@@ -149,7 +149,11 @@ def test_the_number_is_called_what_it_is(run, digits, binarize, measure):
     _, _, metrics, text = run("--binarize", binarize, "--no-plots")
     assert (metrics["binarize"], metrics["measure"]) == (binarize, measure)
     other, = {"cross-entropy", "log-likelihood"} - {measure}
-    assert measure in text and other not in text
+    numbers = [line for line in text.splitlines() if "bound" in line and "nats (" in line]
+    assert len(numbers) == 1 and measure in numbers[0] and other not in numbers[0]
+    assert f"the bound is a {measure}" in text
+    grey = "cross-entropy taken for a likelihood" in {f["name"] for f in metrics["findings"]}
+    assert grey is (binarize == "none")
     assert ("drawn once, seed 0" in metrics["dataset"]) is (binarize == "static")
 
 
@@ -172,8 +176,7 @@ def test_ctrl_c_saves_what_there_is(run, example, monkeypatch):
     code, out, metrics, text = run("--epochs", "5")
     assert code == 130 and metrics["interrupted"] and metrics["epochs"] == 1
     assert "interrupted in epoch 2" in text
-    assert {p.name for p in out.iterdir()} == {"metrics.json", "history.csv", "parameters.npz",
-                                               *PICTURES}
+    assert {p.name for p in out.iterdir()} == FILES | PICTURES
 
 
 # -- refusals ----------------------------------------------------------------------------------

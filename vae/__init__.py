@@ -1,6 +1,6 @@
 """vae: variational autoencoders on minigrad."""
 
-from vae import data, estimators, exact, lab, noise
+from vae import data, estimators, exact, lab, likelihoods, noise, report, schedules
 from vae.distributions import (
     Bernoulli,
     Beta,
@@ -29,21 +29,62 @@ from vae.distributions import (
     Uniform,
     VonMises,
     kl,
+    kl_by_dimension,
     kl_estimate,
     kl_upper_bound,
     straight_through,
 )
-from vae.evaluation import evaluate, log_likelihood
+from vae.doctor import Diagnosis, Finding, diagnose
+from vae.evaluation import (
+    LowEffectiveSampleSize,
+    active_units,
+    aggregate_decomposition,
+    annealed_log_likelihood,
+    annealed_upper_bound,
+    bits_per_dimension,
+    evaluate,
+    inference_gap,
+    kl_per_dimension,
+    log_likelihood,
+    memorisation,
+    rate_distortion,
+    recognised,
+    sample_quality,
+)
 from vae.models import VAE, conv_vae, dense_vae
-from vae.objectives import Bound, elbo, importance_weighted, log_weights
-from vae.training import History, fit
+from vae.objectives import (
+    Bound,
+    Weighted,
+    beta_elbo,
+    capacity_elbo,
+    elbo,
+    free_bits_elbo,
+    importance_weighted,
+    log_weights,
+)
+from vae.training import (
+    Checkpoint,
+    CheckpointError,
+    DamagedCheckpoint,
+    History,
+    InUse,
+    KeepBest,
+    NonFinite,
+    fit,
+)
 
 __all__ = [
-    "VAE", "Bernoulli", "Beta", "Bound", "Categorical", "ContinuousBernoulli", "Dirichlet",
-    "DiscretizedLogistic", "Distribution", "Estimate", "Exponential", "Gamma", "History", "Laplace",
-    "LogNormal", "Logistic", "LowRankNormal", "Mixture", "MultivariateNormal", "NoPath", "Normal",
-    "OneHotCategorical", "Poisson", "RelaxedBernoulli", "RelaxedOneHot", "StoppedGradient",
-    "StudentT", "Uniform", "VonMises", "conv_vae", "data", "dense_vae", "elbo", "estimators",
-    "evaluate", "exact", "fit", "importance_weighted", "kl", "kl_estimate",
-    "kl_upper_bound", "lab", "log_likelihood", "log_weights", "noise", "straight_through",
+    "VAE", "Bernoulli", "Beta", "Bound", "Categorical", "Checkpoint", "CheckpointError",
+    "ContinuousBernoulli", "DamagedCheckpoint", "Diagnosis", "Dirichlet", "DiscretizedLogistic",
+    "Distribution", "Estimate", "Exponential", "Finding", "Gamma", "History", "InUse", "KeepBest",
+    "Laplace", "LogNormal", "Logistic", "LowEffectiveSampleSize", "LowRankNormal", "Mixture",
+    "MultivariateNormal", "NoPath", "NonFinite", "Normal", "OneHotCategorical", "Poisson",
+    "RelaxedBernoulli", "RelaxedOneHot", "StoppedGradient", "StudentT", "Uniform", "VonMises",
+    "Weighted", "active_units", "aggregate_decomposition", "annealed_log_likelihood",
+    "annealed_upper_bound", "beta_elbo", "bits_per_dimension", "capacity_elbo", "conv_vae", "data",
+    "dense_vae", "diagnose", "elbo", "estimators", "evaluate", "exact", "fit", "free_bits_elbo",
+    "importance_weighted", "inference_gap", "kl", "kl_by_dimension", "kl_estimate",
+    "kl_per_dimension", "kl_upper_bound", "lab", "likelihoods", "log_likelihood", "log_weights",
+    "memorisation", "noise", "rate_distortion", "recognised", "report", "sample_quality",
+    "schedules", "straight_through",
 ]  # fmt: skip

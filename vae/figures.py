@@ -58,15 +58,26 @@ def samples(path: Path, model: VAE, shape: tuple[int, int], name: str, *, seed: 
 
 
 def curves(path: Path, rows: Sequence[dict[str, Any]], name: str, measure: str) -> None:
-    """Bound, reconstruction and KL by epoch, in nats a datum."""
+    """Bound, reconstruction and KL by epoch, in nats a datum; `rows` are those of `History`.
+
+    What was maximised is drawn beside the bound where it is something else.
+    """
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     FigureCanvasAgg(figure)
     epochs = [row["epoch"] for row in rows]
-    for axes, part, title in zip(figure.subplots(1, 3), ("elbo", "reconstruction", "kl"), (
-            f"bound ({measure})", "reconstruction E log p(x|z)", "KL(q(z|x)‖p(z))")):
-        for kind, style in (("train", "o-"), ("test", "s--")):
-            if all(f"{kind}_{part}" in row for row in rows):
-                axes.plot(epochs, [row[f"{kind}_{part}"] for row in rows], style, ms=3, label=kind)
+    lines = {"train": "o-", "valid": "^-.", "test": "s--"}
+    panels = {f"bound ({measure})": {"train": "bound", "valid": "elbo", "test": "elbo"},
+              "reconstruction E log p(x|z)": dict.fromkeys(lines, "reconstruction"),
+              "KL(q(z|x)‖p(z))": dict.fromkeys(lines, "kl")}
+    for axes, (title, columns) in zip(figure.subplots(1, 3), panels.items()):
+        for kind, part in columns.items():
+            column = [row.get(f"{kind}_{part}") for row in rows]
+            if None not in column:
+                axes.plot(epochs, column, lines[kind], ms=3, label=kind)
+        if columns["train"] == "bound" and any(r["train_objective"] != r["train_bound"]
+                                               for r in rows):
+            axes.plot(epochs, [row["train_objective"] for row in rows], "k:",
+                      label="train, objective")
         axes.set(title=title, xlabel="epoch", ylabel="nats per image")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)

@@ -15,7 +15,8 @@ import minigrad as mg
 from vae import VAE, Bernoulli, Normal, dense_vae, estimators, exact, figures, lab
 
 SHAPE = (4, 3)
-ROWS = [{"epoch": k, "train_elbo": -90.0 + k, "train_reconstruction": -70.0 + k, "train_kl": 20.0,
+ROWS = [{"epoch": k, "train_objective": -85.0 + k, "train_bound": -90.0 + k,
+         "train_reconstruction": -70.0 + k, "train_kl": 20.0,
          "test_elbo": -91.0 + k, "test_reconstruction": -71.5 + k, "test_kl": 19.5, "seconds": 1.0}
         for k in (1, 2, 3)]
 
@@ -149,14 +150,19 @@ def test_curves_plot_the_rows_and_say_the_measure(tmp_path, drawn):
     figures.curves(tmp_path / "c.png", ROWS, "digits", "cross-entropy")
     only_train = [{k: v for k, v in row.items() if not k.startswith("test")} for row in ROWS]
     figures.curves(tmp_path / "c.png", only_train, "digits", "cross-entropy")
-    for axes, part in zip(drawn[0].axes, ("elbo", "reconstruction", "kl"), strict=True):
-        for line, kind in zip(axes.lines, ("train", "test"), strict=True):
-            assert line.get_label() == kind
+    columns = [("train_bound", "test_elbo", "train_objective"),
+               ("train_reconstruction", "test_reconstruction"), ("train_kl", "test_kl")]
+    for axes, names in zip(drawn[0].axes, columns, strict=True):
+        for line, name in zip(axes.lines, names, strict=True):
+            assert line.get_label() in (name.partition("_")[0], "train, objective")
             np.testing.assert_array_equal(line.get_xdata(), [1, 2, 3])
-            np.testing.assert_array_equal(line.get_ydata(), [r[f"{kind}_{part}"] for r in ROWS])
+            np.testing.assert_array_equal(line.get_ydata(), [r[name] for r in ROWS])
         assert axes.get_ylabel() == "nats per image" and axes.get_xlabel() == "epoch"
     assert "cross-entropy" in drawn[0].axes[0].get_title()
-    assert [len(axes.lines) for axes in drawn[1].axes] == [1, 1, 1]
+    assert [len(axes.lines) for axes in drawn[1].axes] == [2, 1, 1]
+    plain = [{**row, "train_objective": row["train_bound"]} for row in only_train]
+    figures.curves(tmp_path / "c.png", plain, "digits", "cross-entropy")
+    assert [len(axes.lines) for axes in drawn[2].axes] == [1, 1, 1]  # which is the bound
 
 
 def test_scatter_shows_posterior_means_by_class(tmp_path, drawn):
