@@ -11,6 +11,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     p.add_argument("--checkpoint", type=Path, metavar="DIR", help="keep the run there")
     p.add_argument("--resume", action="store_true", help="go on with the run in --checkpoint, to "
                    "the same bits; begin where there is none")
+    p.add_argument("--reproducible", action="store_true",
+                   help="to the last bit, whatever the number of threads: slower")
     p.add_argument("--seed", type=natural, default=0)
     p.add_argument("--nll-samples", type=positive, default=100,
                    help="draws for each image in the importance-weighted log p(x)")
@@ -101,7 +104,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
 
     try:
-        return run(args, protocol)
+        with mg.reproducible() if args.reproducible else nullcontext():
+            return run(args, protocol)
     except (vae.CheckpointError, vae.NonFinite, OSError) as error:
         print(f"mnist.py: {error}", file=sys.stderr)
         return 2

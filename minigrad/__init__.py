@@ -29,6 +29,7 @@ from minigrad.functions import (
     softplus,
     stop_gradient,
 )
+from minigrad.kernels.blas import reproducible
 from minigrad.kernels.process import tune
 from minigrad.pooling import avg_pool2d, max_pool2d, upsample2d
 from minigrad.rules.shaping import index_put
@@ -69,7 +70,7 @@ __all__ = [
     "affine", "avg_pool2d", "check_grads", "conv1d", "conv2d", "conv_transpose1d",
     "conv_transpose2d", "debug", "elu", "explain_zero", "gelu", "grad", "hessian", "hvp",
     "index_put", "jacobian", "jvp", "leaky_relu", "log_sigmoid", "log_softmax", "logsumexp",
-    "max_pool2d", "nn", "optim", "polygamma", "primitive", "relu", "rule", "show", "sigmoid",
-    "silu", "softmax", "softplus", "stop_gradient", "testing", "upsample2d", "value_and_grad",
-    "vjp",
+    "max_pool2d", "nn", "optim", "polygamma", "primitive", "relu", "reproducible", "rule", "show",
+    "sigmoid", "silu", "softmax", "softplus", "stop_gradient", "testing", "upsample2d",
+    "value_and_grad", "vjp",
 ]  # fmt: skip

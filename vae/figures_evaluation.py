@@ -107,7 +107,7 @@ def _draw_rates(axes: Any, rows: Sequence[Mapping[str, Any]]) -> None:
     for row in rows:
         axes.annotate(f"β = {row['beta']:g}", (row["rate"], row["distortion"]), fontsize=8,
                       xytext=(5, 4), textcoords="offset points")
-    axes.margins(0.1)
+    axes.margins(0.15, 0.1)  # room for the last label
     low, high = axes.get_xlim()
     bottom, top = axes.get_ylim()
     best = elbo.max()

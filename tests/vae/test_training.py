@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -71,6 +75,30 @@ def test_the_number_of_threads_changes_no_bit(monkeypatch):
         model, _ = train(x, model=model_for(x, hidden=(100,)), epochs=2, batch_size=128)
         found.append(values(model))
     assert same(found[0], found[1]) and same(found[0], found[2])
+
+
+REPRODUCIBLE = """
+import hashlib, numpy as np, minigrad as mg, vae
+rng = np.random.default_rng(0)
+x = (rng.random((256, 784)) < 0.2).astype(np.float32)
+with mg.reproducible():
+    for make in (vae.dense_vae, vae.conv_vae):
+        model = make(rng=rng)
+        vae.fit(model, x, epochs=1, batch_size=128, rng=rng,
+                optimizer=mg.optim.Adam(mg.nn.parameters(model)))
+        found = [*(p.data for p in mg.nn.parameters(model)), vae.evaluate(model, x)["elbo"],
+                 vae.log_likelihood(model, x[:9], samples=40)["log_likelihood"]]
+        print(hashlib.sha256(b"".join(np.asarray(a).tobytes() for a in found)).hexdigest())
+"""
+
+
+def test_reproducible_bits_depend_on_no_number_of_threads_of_blas_either():
+    found = {subprocess.run([sys.executable, "-c", REPRODUCIBLE], check=True, timeout=120,
+                            capture_output=True, text=True, cwd=Path(__file__).parents[2],
+                            env={**os.environ, "OPENBLAS_NUM_THREADS": blas,
+                                 "MINIGRAD_NUM_THREADS": own}).stdout
+             for blas, own in ("12", "21", "22")}
+    assert len(found) == 1 and len(found.pop().split()) == 2
 
 
 def test_looking_at_the_model_does_not_change_its_training(data):
