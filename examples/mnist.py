@@ -220,8 +220,22 @@ def report(args: argparse.Namespace, model: vae.VAE, protocol: Binarization, his
     vae.report.write(page, title=f"A VAE on {data.name}", configuration=configuration,
                      protocol=f"{data.name}: {data.protocol}. Binarisation: {protocol.name}. The "
                               f"bound is a {protocol.measure}, in nats per image.",
-                     history=rows, metrics=results, pictures=pictures, findings=diagnosis)
+                     history=rows, findings=diagnosis, metrics=with_units(results),
+                     pictures={k: v for k, v in pictures.items() if k != CAPTIONS["curves"]})
     print("written: " + ", ".join(map(str, (*pictures.values(), page))))
+
+
+def with_units(found: dict[str, Any]) -> dict[str, Any]:
+    """For the report: words, standard errors and units."""
+    nats = "nats per image"
+    return {"bound, test": (found["test_elbo"], found["test_elbo_se"], nats),
+            "reconstruction, test": (found["test_reconstruction"], None, nats),
+            "KL, test": (found["test_kl"], None, nats),
+            "bound, training, last epoch": (found["train_bound"], None, nats),
+            f"-log p(x), K = {found['test_nll_samples']}":
+                (found["test_nll"], found["test_nll_se"], nats),
+            "its images": found["test_nll_images"],
+            "its effective sample size, mean": found["test_nll_effective_samples"]}
 
 
 def measure(args: argparse.Namespace, model: vae.VAE, protocol: Binarization,

@@ -21,8 +21,8 @@ MINIGRAD = [["kernels"], ["archive"], ["table"], ["methods"], ["watch"], ["marks
             ["testing"]]
 VAE = [["noise"], ["data"], ["distributions"], ["networks"], ["likelihoods"], ["models"],
        ["schedules"], ["objectives"], ["estimators"], ["evaluation"], ["training"],
-       ["doctor", "report"], ["exact"], ["lab"],
-       ["progress", "figures", "figures_likelihood", "figures_evaluation"], ["sklearn"], [""]]
+       ["doctor"], ["exact"], ["lab"], ["progress", "figures", "figures_likelihood",
+                                        "figures_evaluation"], ["report", "sklearn"], [""]]
 FORBIDDEN = [  # (who, what): narrower than the order above
     ("minigrad.kernels", "minigrad", "minigrad.kernels"),
     ("minigrad.tree", "minigrad", None),

@@ -15,28 +15,21 @@ from typing import Any
 
 import numpy as np
 
+from minigrad import archive
+
 Picture = str | os.PathLike | bytes | Callable[[io.BytesIO], Any]
 
 TYPES = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif"}
 PACKAGES = ("minigrad-vae", "numpy", "scipy", "matplotlib")
 THREADS = ("MINIGRAD_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
 LONGEST = 200  # rows of the history that are shown
-CHARTS = {"bound, nats a datum": ("train_bound", "train_elbo", "train_objective", "valid_elbo",
-                                  "test_elbo"),
-          "reconstruction, nats a datum": ("train_reconstruction", "valid_reconstruction",
-                                           "test_reconstruction"),
-          "KL(q(z|x)‖p(z)), nats a datum": ("train_kl", "valid_kl", "test_kl"),
-          "weight of the KL": ("kl_weight",)}
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 360, 250, 58, 10, 10, 56  # of a chart
-DASHES = ("", "6 3", "2 3", "8 3 2 3")
+DRAWN = ("epoch", "train_objective", "train_bound", "train_reconstruction", "train_kl")
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1b1b1f; --paper: #fdfdfc; --line: #d5d5d8;
-  --soft: #66666e; --problem: #b3261e; --warning: #8a5a00; --note: #2f5f9e;
-  --c0: #1f6fb4; --c1: #c8501e; --c2: #2c8a4b; --c3: #8b4fb0; }
+  --soft: #66666e; --problem: #b3261e; --warning: #8a5a00; --note: #2f5f9e; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e6ea; --paper: #17171a; --line: #3c3c42;
-  --soft: #a2a2aa; --problem: #ff8a80; --warning: #f2b84b; --note: #8ab8f5;
-  --c0: #6db3f2; --c1: #ff9566; --c2: #6fce8e; --c3: #c79be6; } }
+  --soft: #a2a2aa; --problem: #ff8a80; --warning: #f2b84b; --note: #8ab8f5; } }
 body { margin: 0 auto; max-width: 62rem; padding: 1rem; color: var(--ink);
   background: var(--paper); font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
 h1 { font-size: 1.5rem; line-height: 1.25; } h2 { font-size: 1.2rem; margin-top: 2.2rem; }
@@ -46,9 +39,6 @@ th, td { padding: .2rem .7rem .2rem 0; border-bottom: 1px solid var(--line); tex
 td.number, th.number { text-align: right; white-space: nowrap; }
 figure { margin: 1rem 0; } figcaption, .soft { color: var(--soft); font-size: .9rem; }
 img { max-width: 100%; height: auto; background: #fff; }
-svg { width: 100%; height: auto; } svg text { fill: var(--ink); font-size: 12px; }
-.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 22rem), 1fr));
-  gap: 1rem; margin-bottom: 1rem; } .charts figure { margin: 0; }
 article { border-left: .3rem solid var(--note); padding-left: .8rem; margin: 1rem 0; }
 article.problem { border-color: var(--problem); } article.warning { border-color: var(--warning); }
 article h3 { margin: 0; font-size: 1rem; } article p { margin: .3rem 0; }
@@ -76,7 +66,7 @@ def write(path: str | os.PathLike, *, title: str, configuration: Mapping[str, An
                 _table(_flat(environment()))}
     body = "".join(f"<section>\n<h2>{name}</h2>\n{content}\n</section>\n"
                    for name, content in sections.items() if content)
-    _replace(path, f"""<!DOCTYPE html>
+    archive.write_bytes(path, f"""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -92,7 +82,7 @@ def write(path: str | os.PathLike, *, title: str, configuration: Mapping[str, An
 {body}</main>
 </body>
 </html>
-""")
+""".encode())
 
 
 def environment() -> dict[str, Any]:
@@ -161,11 +151,14 @@ def _metrics(metrics: Mapping[str, Any]) -> str:
 
 
 def _curves(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Charts of what was logged, and the numbers themselves."""
+    """The bounds by epoch, and the numbers themselves."""
     if not rows:
         return ""
-    charts = "".join(f"<figure>{_chart(name, lines)}<figcaption>{_text(name)}</figcaption>"
-                     "</figure>\n" for name, lines in _lines(rows).items())
+    picture = ""
+    if all(isinstance(row.get(name), (int, float)) for row in rows for name in DRAWN):
+        from vae import figures  # matplotlib takes a second to load
+        picture = _picture("Bound, reconstruction and KL by epoch", lambda file: figures.curves(
+            file, rows, "", "nats"))
     names = list(dict.fromkeys(name for row in rows for name in row))
     every = -(-len(rows) // LONGEST)
     shown = [row for k, row in enumerate(rows) if (len(rows) - 1 - k) % every == 0]
@@ -173,67 +166,7 @@ def _curves(rows: Sequence[Mapping[str, Any]]) -> str:
                              for name in names) + "</tr>" for row in shown]
     told = "the numbers" if every == 1 else f"the numbers, every {every}th epoch"
     head = "".join(f'<th scope="col" class="number">{_text(name)}</th>' for name in names)
-    return (f'<div class="charts">\n{charts}</div>\n<details>\n<summary>{told}</summary>\n'
-            f"{_tabled(head, body)}</details>")
-
-
-def _lines(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, np.ndarray]]:
-    """Of each chart: column -> (epochs, values), where the history has numbers for it."""
-    found: dict[str, dict[str, np.ndarray]] = {}
-    for chart, names in CHARTS.items():
-        for name in names:
-            points = np.array([(row["epoch"] if _is_number(row.get("epoch")) else k, row[name])
-                               for k, row in enumerate(rows, 1) if _is_number(row.get(name))],
-                              float)
-            points = points.reshape(-1, 2)
-            points = points[np.isfinite(points).all(axis=1)]
-            if len(points):
-                found.setdefault(chart, {})[name] = points.T
-    return found
-
-
-def _chart(title: str, lines: Mapping[str, np.ndarray]) -> str:
-    """Lines over the epochs, as an SVG in the colours of the page."""
-    x, y = np.concatenate(list(lines.values()), axis=1)
-    (x0, x1), (y0, y1) = _ends(x), _ends(y)
-    across = lambda v: LEFT + (v - x0) / (x1 - x0) * (WIDTH - LEFT - RIGHT)
-    up = lambda v: HEIGHT - BOTTOM - (v - y0) / (y1 - y0) * (HEIGHT - TOP - BOTTOM)
-    parts = []
-    for v in _ticks(y0, y1):
-        parts.append(f'<path d="M{LEFT} {up(v):.1f}H{WIDTH - RIGHT}" stroke="var(--line)"/>'
-                     f'<text x="{LEFT - 6}" y="{up(v) + 4:.1f}" text-anchor="end">{v:g}</text>')
-    for v in _ticks(x0, x1):
-        if v == round(v):
-            parts.append(f'<text x="{across(v):.1f}" y="{HEIGHT - BOTTOM + 16}" '
-                         f'text-anchor="middle">{v:g}</text>')
-    for k, (name, (at, values)) in enumerate(lines.items()):
-        points = " ".join(f"{across(a):.1f},{up(b):.1f}" for a, b in zip(at, values))
-        style = f'stroke="var(--c{k % 4})" stroke-width="2" stroke-dasharray="{DASHES[k % 4]}"'
-        parts.append(f'<polyline points="{points}" fill="none" {style}/>')
-        parts += [f'<circle cx="{across(a):.1f}" cy="{up(b):.1f}" r="2.5" fill="var(--c{k % 4})"/>'
-                  for a, b in zip(at, values) if len(at) <= 30]
-        left, low = LEFT + 152 * (k % 2), HEIGHT - 22 + 15 * (k // 2)
-        parts.append(f'<path d="M{left} {low - 4}h22" {style}/>'
-                     f'<text x="{left + 27}" y="{low}">{_text(name)}</text>')
-    return (f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{_text(title)} by epoch">'
-            + "".join(parts) + "</svg>")
-
-
-def _ends(values: np.ndarray) -> tuple[float, float]:
-    """The range, widened where it is a point."""
-    low, high = float(values.min()), float(values.max())
-    if high - low > 1e-9 * max(abs(low), abs(high)):
-        return low, high
-    room = 0.5 * max(abs(low), 1.0)
-    return low - room, high + room
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    """About four round numbers between."""
-    step = 10 ** math.floor(math.log10((high - low) / 4))
-    step *= next(m for m in (1, 2, 5, 10) if (high - low) / (m * step) <= 5)
-    return [float(f"{k * step:.10g}") for k in range(math.ceil(low / step),
-                                                   math.floor(high / step) + 1)]
+    return f"{picture}<details>\n<summary>{told}</summary>\n{_tabled(head, body)}</details>"
 
 
 def _picture(caption: str, picture: Picture) -> str:
@@ -313,17 +246,3 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             found[f"{prefix}{name}"] = value
     return found
-
-
-def _replace(path: str | os.PathLike, text: str) -> None:
-    """Write beside, make sure that it is on the disk, and put it in the place of the old one."""
-    temporary = f"{os.fspath(path)}.{os.getpid()}.tmp"
-    try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        if os.path.exists(temporary):
-            os.unlink(temporary)

@@ -52,7 +52,7 @@ def test_in_a_model_that_is_well_nothing_is_found(healthy, data):
     assert not found and len(found) == 0 and list(found) == []
     assert set(found.not_judged) == {"beyond_the_mean", "narrow_decoder"}  # a Bernoulli has neither
     assert len(found.checked) + len(found.not_judged) == len(ILLNESSES)
-    assert "nothing found" in str(found) and "not judged: beyond_the_mean" in str(found)
+    assert "nothing found" in str(found) and "not judged: beyond the mean" in str(found)
 
 
 def test_in_a_gaussian_model_that_is_well_nothing_is_found(gaussian):

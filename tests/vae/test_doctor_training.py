@@ -200,6 +200,10 @@ def test_overfitting_is_found(healthy, data):
     finding = one(found, "overfitting")
     assert finding.numbers == {"best_epoch": 3, "gap": 44,
                                "fall": pytest.approx((109 + 111 + 114) / 3 - 108)}
+    tested = [{key.replace("valid", "test"): value for key, value in row.items()}
+              for row in rows_of([-121, -112, -108, -109, -111, -114], train=train)]
+    assert "test_elbo has fallen" in one(diagnose(healthy, data, history=tested),
+                                         "overfitting").evidence
     for valid in ([-121, -112, -108, -106, -105, -104.5], [-121, -112, -108, -107.8, -107.9, -108]):
         assert not diagnose(healthy, data, history=rows_of(valid, train=train))
     falling = [-121, -112, -108, -109, -111, -114]  # both fall: no overfitting

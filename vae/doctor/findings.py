@@ -72,7 +72,7 @@ class Diagnosis(Sequence[Finding]):
         lines += map(str, self.findings)
         reasons: dict[str, list[str]] = {}
         for name, why in self.not_judged.items():
-            reasons.setdefault(why, []).append(name)
+            reasons.setdefault(why, []).append(name.replace("_", " "))
         if reasons:
             lines.append("not judged: " + "; ".join(f"{', '.join(names)} ({why})"
                                                     for why, names in reasons.items()))

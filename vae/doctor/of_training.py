@@ -72,8 +72,9 @@ def chosen_in_warm_up(exam: Examination) -> Finding | None:
 
 
 def overfitting(exam: Examination) -> Finding | None:
-    """The validation bound falls from its best while the training bound still rises."""
-    valid = column(exam, "valid_elbo")
+    """The bound on other data falls from its best while the training bound still rises."""
+    name = next((n for n in ("valid_elbo", "test_elbo") if len(column(exam, n))), "valid_elbo")
+    valid = column(exam, name)
     train = column(exam, "train_bound", len(valid))
     if len(valid) < ENOUGH or len(train) != len(valid):
         raise NotJudged(f"no history of {ENOUGH} epochs with training and validation bounds")
@@ -84,7 +85,7 @@ def overfitting(exam: Examination) -> Finding | None:
     if fall < max(0.5, 0.005 * abs(valid[best])) or train[-1] <= train[best] or grown <= 0:
         return None
     return Finding("overfitting", "warning",
-                   f"valid_elbo has fallen by {fall:.3g} nats since its best, {valid[best]:.4g} in "
+                   f"{name} has fallen by {fall:.3g} nats since its best, {valid[best]:.4g} in "
                    f"epoch {exam.history[best].get('epoch', best + 1)}; train_bound has risen by "
                    f"{train[-1] - train[best]:.3g}, and the gap between them by {grown:.3g} to "
                    f"{gaps[-1]:.3g} nats",
@@ -98,9 +99,7 @@ def column(exam: Examination, name: str, length: int | None = None) -> ndarray:
     """Its numbers in the epochs that have it; empty where these are not `length`."""
     if exam.history is None:
         raise NotJudged("no history")
-    old = {"train_bound": "train_elbo"}.get(name, name)
-    found = [row.get(name, row.get(old)) for row in exam.history]
-    found = np.array([value for value in found
+    found = np.array([value for value in (row.get(name) for row in exam.history)
                       if isinstance(value, (int, float, np.number)) and np.isfinite(value)], float)
     return found if length in (None, len(found)) else found[:0]
 
