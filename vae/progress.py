@@ -26,6 +26,9 @@ class Progress:
         self.mean = bound if self.mean is None else 0.95 * self.mean + 0.05 * bound
         if self.before is None:
             self.before = (epoch - 1) * self.n + step * self.batch_size
+            if self.before:
+                self._show(f"going on in epoch {epoch}, after {step} of {self.steps} steps",
+                           end="\n")
         now = time.perf_counter()
         if self.live and now - self.shown >= self.every:
             self.shown = now

@@ -324,6 +324,16 @@ def test_the_line_knows_the_time_left_and_the_test_bound(monkeypatch):
     assert "train -40.00, test -41.23 nats  2 images/s  1:20 left\n" in out.getvalue()
 
 
+def test_a_run_that_goes_on_says_where_and_is_timed_from_there(monkeypatch):
+    now = iter([100.0, 110.0])
+    monkeypatch.setattr("vae.progress.time.perf_counter", lambda: next(now))
+    out = Terminal()
+    progress = Progress(5, 4, 10, 40, out=out)
+    progress.step(3, 1, -50.0)  # 10 images in 10 s; 100 of 200 are done
+    assert "going on in epoch 3, after 1 of 4 steps\n" in out.getvalue()
+    assert out.getvalue().endswith("step 2/4  -50.00 nats  1 images/s  1:40 left")
+
+
 # -- what is trained ------------------------------------------------------------------------------
 def test_an_optimizer_of_another_model_is_refused(data):
     other = mg.optim.SGD(mg.nn.parameters(model_for(data, seed=1)), lr=0.1)
