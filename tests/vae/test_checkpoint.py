@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from functools import partial
@@ -260,6 +261,13 @@ def test_a_full_disk_costs_a_warning_and_not_the_run(data, half):
     assert equal(found, train(data))
     after = {name: (half / name).read_bytes() for name in names(half)}
     assert {**before, "lock": b""} == {**after, "lock": b""}
+
+
+def test_a_folder_that_vanishes_costs_a_warning_and_not_the_run(data, tmp_path):
+    def vanish(row):
+        shutil.rmtree(tmp_path / "run", ignore_errors=True)
+    with pytest.warns(vae.DamagedCheckpoint, match="no checkpoint could be written.*No such file"):
+        assert equal(train(data, tmp_path / "run", on_epoch=vanish), train(data))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

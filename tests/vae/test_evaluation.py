@@ -25,7 +25,8 @@ def test_one_repeat_is_the_bound_of_these_draws_and_the_first_of_several(bernoul
     for part, values in bound._asdict().items():
         if part in found:
             assert found[part] == pytest.approx(values.mean(dtype=np.float64), rel=1e-6)
-            assert found[f"{part}_se"] == pytest.approx(values.std() / np.sqrt(len(x)), rel=1e-4)
+            error = values.std(ddof=1) / np.sqrt(len(x))
+            assert found[f"{part}_se"] == pytest.approx(error, rel=1e-4)
     assert len(found) == 6 and "elbo_noise_se" not in found
 
 

@@ -213,7 +213,7 @@ def test_evaluate_gives_the_means_and_the_standard_error(trained, data):
     for name, part in zip(("elbo", "reconstruction", "kl"), bound):
         assert found[name] == pytest.approx(part.mean(dtype=np.float64), rel=1e-6)
     assert found["elbo"] == pytest.approx(found["reconstruction"] - found["kl"], rel=1e-6)
-    assert found["elbo_se"] == pytest.approx(bound.value.std() / np.sqrt(N), rel=1e-4)
+    assert found["elbo_se"] == pytest.approx(bound.value.std(ddof=1) / np.sqrt(N), rel=1e-4)
     assert vae.evaluate(trained, data, seed=4)["elbo"] != found["elbo"]
     assert set(found) == {f"{part}{se}" for part in ("elbo", "reconstruction", "kl")
                           for se in ("", "_se")}

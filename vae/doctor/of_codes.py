@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy import ndarray
 
 from vae.doctor.examination import Examination, enough
 from vae.doctor.findings import Finding, NotJudged
+from vae.evaluation.means import mean_and_error
 
 NO_KL = 0.1  # nats a datum, of all dimensions together
 FEW = 0.1  # share of the dimensions that are used
@@ -77,7 +77,7 @@ def narrow_posterior(exam: Examination) -> Finding | None:
     if median < NARROW:  # a trial costs a pass through the decoder
         gain = exam.outputs.widened
     if gain is not None:
-        mean, error = mean_and_error(gain)
+        mean, error = map(float, mean_and_error(gain))
         ill = mean > max(1.0, 3 * error)
         tried = (f"; twice that std would give an ELBO higher by {mean:.3g} ± {error:.1g} nats, so "
                  "the noise does not cost the decoder what its absence costs in KL")
@@ -159,8 +159,3 @@ def decoder_ignores_z(exam: Examination) -> Finding | None:
                    "where the KL is near 0 as well, see posterior collapse; where it is not, the "
                    "decoder is not trained (yet), its learning rate is too large, or q(z|x) is "
                    "drowned in noise", numbers)
-
-
-def mean_and_error(x: ndarray) -> tuple[float, float]:
-    """Mean and its standard error."""
-    return float(x.mean()), float(x.std() / math.sqrt(len(x)))

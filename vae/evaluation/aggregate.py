@@ -12,7 +12,8 @@ from minigrad.functions import logsumexp
 from minigrad.nn import frozen
 from minigrad.tensor import untraced
 from vae.data.checks import check_data
-from vae.distributions import Distribution, Estimate
+from vae.distributions import Distribution
+from vae.evaluation.means import mean_and_error
 from vae.evaluation.posteriors import elementwise, posteriors, rows
 from vae.models import VAE
 
@@ -69,14 +70,14 @@ def aggregate_decomposition(model: VAE, x: ndarray, *, samples: int = 1_000,
         own = rows(q, np.concatenate(each_often)[:samples])  # each datum as often, or nearly
         z = own.sample(rng=rng)
         parts = decompose(own, prior, z, log_aggregate(q, z, block=block))
-        return Decomposition(*(_estimate(part) for part in parts))
+        return Decomposition(*(mean_and_error(part) for part in parts))
     batches = []
     for _ in range(max(2, -(-samples // batch_size))):
         own = rows(q, rng.choice(len(x), min(batch_size, len(x)), replace=False))
         z = own.sample(rng=rng)
         found = log_minibatch_aggregate(own, z, dataset_size=len(x), weights=estimator)
         batches.append([part.mean(axis=0) for part in decompose(own, prior, z, found)])
-    return Decomposition(*(_estimate(np.stack(part)) for part in zip(*batches)))
+    return Decomposition(*(mean_and_error(np.stack(part)) for part in zip(*batches)))
 
 
 def decompose(q: Distribution, prior: Distribution, z: Any, aggregate: LogAggregate
@@ -166,7 +167,3 @@ def minibatch_weights(n: int, dataset_size: int, kind: str = "stratified") -> nd
         w[i, (i + 1) % n] = (dataset_size - others) / (dataset_size * others)
     np.fill_diagonal(w, 1 / dataset_size)
     return w
-
-
-def _estimate(each: ndarray) -> Estimate:
-    return Estimate(each.mean(axis=0), each.std(axis=0, ddof=1) / math.sqrt(len(each)))

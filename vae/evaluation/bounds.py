@@ -9,6 +9,7 @@ from numpy import ndarray
 
 from minigrad.nn import frozen
 from vae.data.checks import check_data
+from vae.evaluation.means import mean_and_error
 from vae.models import VAE
 from vae.objectives import elbo
 
@@ -43,9 +44,8 @@ def evaluate(model: VAE, x: ndarray, *, seed: int = 0, batch_size: int = 500,
                  for i in range(0, len(x), batch_size)]
         draws.append(np.concatenate(parts, axis=1).astype(np.float64))
     values = np.stack(draws)  # (repeats, parts, n)
-    each = values.mean(axis=0)
-    found = dict(zip(PARTS, each.mean(axis=1).tolist()))
-    errors = each.std(axis=1) / math.sqrt(len(x))
+    means, errors = mean_and_error(values.mean(axis=0).T)
+    found = dict(zip(PARTS, means.tolist()))
     found |= {f"{part}_se": float(e) for part, e in zip(PARTS, errors)}
     if repeats > 1:
         errors = np.sqrt(values.var(axis=0, ddof=1).mean(axis=1) / (len(x) * repeats))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy import ndarray
@@ -16,6 +16,7 @@ from minigrad.optim import Adam, cosine
 from minigrad.tensor import Tensor
 from vae.data.checks import check_data
 from vae.distributions import Estimate, Normal, kl
+from vae.evaluation.means import mean_and_error
 from vae.evaluation.weights import LowEffectiveSampleSize
 from vae.models import VAE
 
@@ -110,8 +111,8 @@ def _gaps(model: VAE, x: ndarray, known: ndarray | None, rng: Generator, steps: 
         size = np.exp(2 * log_total - logsumexp(2 * log_w, axis=0))
     else:
         log_p = np.broadcast_to(np.asarray(known, np.float64), log_w.shape)
-    return Gaps(*map(_estimate, (log_p, bound, best_bound, log_p - best_bound, best_bound - bound)),
-                size)
+    return Gaps(*map(mean_and_error, (log_p, bound, best_bound, log_p - best_bound,
+                                      best_bound - bound)), size)
 
 
 def _draws(model: VAE, q: Normal, x: ndarray, rng: Generator, samples: int, block: int
@@ -136,7 +137,3 @@ def _warn_of_bias(size: ndarray, samples: int) -> None:
                       f"{samples} draws, and is {size.min():.1f} at least. Take more samples, or "
                       "give log_marginal, such as of vae.annealed_log_likelihood",
                       LowEffectiveSampleSize, stacklevel=3)
-
-
-def _estimate(each: Any) -> Estimate:
-    return Estimate(each.mean(axis=0), each.std(axis=0, ddof=1) / math.sqrt(len(each)))

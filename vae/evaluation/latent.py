@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy import ndarray
 from minigrad.nn import frozen
 from vae.data.checks import check_data
 from vae.distributions import Estimate, kl_by_dimension
+from vae.evaluation.means import mean_and_error
 from vae.models import VAE
 
 
@@ -52,9 +52,3 @@ def active_units(model: VAE, x: ndarray, *, threshold: float = 1e-2,
     variance = sum(np.square(m - center).sum(axis=0) for m in means) / len(x)
     active = variance > threshold
     return ActiveUnits(active, variance, int(active.sum()))
-
-
-def mean_and_error(each: ndarray) -> Estimate:
-    """The mean over the first axis, and its standard error."""
-    mean = each.mean(axis=0, dtype=np.float64)
-    return Estimate(mean, each.std(axis=0, dtype=np.float64) / math.sqrt(len(each)))

@@ -7,6 +7,7 @@ import math
 import numpy as np
 from numpy import ndarray
 
+from vae.evaluation.means import mean_and_error
 from vae.evaluation.neighbours import BLOCK, nearest, within
 
 
@@ -34,8 +35,8 @@ def sample_quality(real: ndarray, fake: ndarray, *, k: int = 5, block: int = BLO
             "coverage": held > 0}
     found: dict[str, float] = {}
     for name, values in each.items():
-        found |= {name: float(values.mean()),
-                  f"{name}_se": float(values.std() / math.sqrt(len(values)))}
+        value, error = mean_and_error(values)
+        found |= {name: float(value), f"{name}_se": float(error)}
     return {**found, "k": k, "n_real": len(real), "n_fake": len(fake)}
 
 

@@ -10,7 +10,7 @@ from numpy import ndarray
 
 from minigrad.nn import frozen
 from vae.data.checks import check_data
-from vae.evaluation.latent import mean_and_error
+from vae.evaluation.means import mean_and_error
 from vae.models import VAE
 from vae.objectives import elbo
 

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
+from vae.evaluation.means import mean_and_error
+
 LEAST = 10  # effective draws below which the estimate of one datum is not believed
 BIAS = 0.05  # nats by which the mean may be too low, unwarned: that of LEAST for every datum
 ENOUGH = 100  # draws from which on the estimate is meant for log p(x), and not for a bound
@@ -49,7 +51,7 @@ def summary(log_p: ndarray, effective: ndarray, samples: int) -> dict[str, Any]:
     To first order log 1/K Σ w has the variance 1/ESS - 1/K, and is too low by half of that.
     """
     n = len(log_p)
-    se = float(log_p.std() / math.sqrt(n)) if np.isfinite(log_p).all() else math.inf
+    se = float(mean_and_error(log_p).standard_error) if np.isfinite(log_p).all() else math.inf
     found = {"log_likelihood": float(log_p.mean()), "log_likelihood_se": se}
     if samples > 1:
         variance = np.maximum(1 / np.maximum(effective, 1) - 1 / samples, 0)

@@ -68,10 +68,9 @@ class Checkpoint:
 
     def write(self, run: Run, description: Description) -> None:
         """Write a checkpoint; where the disk doesn't let it, a warning, and those before stay."""
-        began = time.monotonic()
-        number = max([0, *self.numbers()]) + 1
-        path = self.folder / f"{number:08d}.npz"
+        began, path = time.monotonic(), None
         try:
+            path = self.folder / f"{max([0, *self.numbers()]) + 1:08d}.npz"
             archive.write(path, run.arrays())
             data = path.read_bytes()
             state = {"format": FORMAT, "description": description, **run.numbers(),
@@ -82,7 +81,8 @@ class Checkpoint:
             archive.write_bytes(path.with_suffix(".json"), whole.encode())
             self._forget(self.numbers()[:-self.keep])
         except OSError as error:
-            path.unlink(missing_ok=True)
+            if path:
+                path.unlink(missing_ok=True)
             warnings.warn(f"no checkpoint could be written to {self.folder}: {error}. Training "
                           "goes on; the checkpoints before it are as they were", DamagedCheckpoint,
                           stacklevel=2)
