@@ -59,8 +59,6 @@ from vae.objectives import (
     capacity_elbo,
     elbo,
     free_bits_elbo,
-    importance_weighted,
-    log_weights,
 )
 from vae.training import (
     Checkpoint,
@@ -83,8 +81,7 @@ __all__ = [
     "Weighted", "active_units", "aggregate_decomposition", "annealed_log_likelihood",
     "annealed_upper_bound", "beta_elbo", "bits_per_dimension", "capacity_elbo", "conv_vae", "data",
     "dense_vae", "diagnose", "elbo", "estimators", "evaluate", "exact", "fit", "free_bits_elbo",
-    "importance_weighted", "inference_gap", "kl", "kl_by_dimension", "kl_estimate",
-    "kl_per_dimension", "kl_upper_bound", "lab", "likelihoods", "log_likelihood", "log_weights",
-    "memorisation", "noise", "rate_distortion", "recognised", "report", "sample_quality",
-    "schedules", "straight_through",
+    "inference_gap", "kl", "kl_by_dimension", "kl_estimate", "kl_per_dimension", "kl_upper_bound",
+    "lab", "likelihoods", "log_likelihood", "memorisation", "noise", "rate_distortion",
+    "recognised", "report", "sample_quality", "schedules", "straight_through",
 ]  # fmt: skip

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.random import Generator
 
-from minigrad.functions import logsumexp
 from minigrad.tensor import untraced
 from vae.distributions import Distribution, kl, kl_by_dimension
 from vae.models import VAE
@@ -119,19 +117,3 @@ def draws_shape(samples: int) -> tuple[int, ...]:
 def mean_of_draws(x: Any, samples: int) -> Any:
     """The mean over the axis that `draws_shape` has put first."""
     return x if samples == 1 else x.mean(0)
-
-
-def log_weights(model: VAE, x: Any, *, rng: Generator, samples: int) -> Any:
-    """log p(x, z)/q(z|x) for `samples` draws z of q(z|x): (samples, n)."""
-    q = model.posterior(x)
-    z = q.sample((samples,), rng=rng)
-    return model.likelihood(z).log_prob(x) + model.prior.log_prob(z) - q.log_prob(z)
-
-
-def importance_weighted(model: VAE, x: Any, *, rng: Generator, samples: int) -> Any:
-    """log 1/K Σ p(x, z)/q(z|x) over K draws: between the ELBO (K = 1) and log p(x) (K → ∞).
-
-    Burda et al. (2016), equation 8.
-    """
-    weights = log_weights(model, x, rng=rng, samples=samples)
-    return logsumexp(weights, axis=0) - math.log(samples)

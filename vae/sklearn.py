@@ -19,9 +19,9 @@ from numpy.random import Generator
 from minigrad import nn
 from minigrad.optim import Adam
 from vae import noise
+from vae.estimators import iwae
 from vae.likelihoods import ToBernoulli, ToContinuousBernoulli, ToLearnedGaussian
 from vae.models import VAE, dense_vae
-from vae.objectives import importance_weighted
 from vae.progress import Progress
 from vae.training import fit
 
@@ -208,7 +208,7 @@ class VAEModel:
             eps = np.stack([own_noise(row, self.seed_, (self.draws, self._n_z))
                             for row in rows], axis=1)
             with noise.replay(noise.Noise([noise.Draw("normal", eps)])):
-                values.append(importance_weighted(model, rows, rng=None, samples=self.draws))
+                values.append(iwae(model, rows, rng=None, samples=self.draws).value)
         return np.concatenate(values) - np.log(self.scale_).sum()
 
     def score(self, X: Any, y: Any = None) -> float:

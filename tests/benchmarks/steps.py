@@ -82,7 +82,7 @@ def minigrad_iwae(samples: int) -> Step:
     x = (rng.random((20, N_X)) > 0.5).astype(np.float32)
 
     def step() -> None:
-        loss = -np.mean(vae.importance_weighted(model, x, rng=rng, samples=samples))
+        loss = -np.mean(vae.estimators.iwae(model, x, rng=rng, samples=samples).value)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()

@@ -212,7 +212,7 @@ def test_forged_values_change_nothing(data, half, change):
     ({"lr": mg.optim.cosine(1e-2, 9)}, "optimizer.Adam.lr.steps: nothing in the checkpoint, 9"),
     ({"optimizer": mg.optim.SGD}, "optimizer.SGD.momentum: nothing in the checkpoint, 0.0 now"),
     ({"objective": partial(vae.elbo, samples=2)}, "objective.samples: nothing.*2 now"),
-    ({"objective": vae.importance_weighted}, "objective: elbo in the.*importance_weighted now"),
+    ({"objective": estimators.iwae}, "objective: elbo in the.*iwae now"),
     ({"configuration": {"draws": 3}}, "draws: nothing in the checkpoint, 3 now")])
 def test_another_run_is_refused_with_what_differs(data, half, other, difference):
     with pytest.raises(vae.CheckpointError, match=f"(?s)a run of something else.*{difference}"):

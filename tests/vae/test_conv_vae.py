@@ -13,6 +13,7 @@ import pytest
 import minigrad as mg
 import vae
 from minigrad.kernels import blocks, convolution
+from tests.vae.replay import log_weights
 
 STORED = Path(__file__).with_name("conv_vae_by_torch.npz")
 SMALL = {"size": (8, 12), "channels": (3, 4), "hidden": 5, "n_z": 2}
@@ -119,8 +120,8 @@ def test_it_trains_in_float32_and_scores_several_draws_a_datum(options):
     np.mean(bound).backward()
     for p in mg.nn.parameters(model):
         assert p.grad.dtype == np.float32 and np.any(p.grad != 0)
-    weights = vae.log_weights(mg.nn.frozen(model), x, rng=rng(), samples=4)
-    one = vae.log_weights(mg.nn.frozen(model), x, rng=rng(), samples=1)
+    weights = log_weights(mg.nn.frozen(model), x, rng=rng(), samples=4)
+    one = log_weights(mg.nn.frozen(model), x, rng=rng(), samples=1)
     assert weights.shape == (4, 5) and weights.dtype == np.float32
     np.testing.assert_allclose(weights[0], one[0], rtol=1e-5)  # of the same noise
     assert model.sample(4, rng=rng()).shape == (4, x.shape[1])

@@ -264,7 +264,7 @@ def test_everything_is_float32(data, activation):
     model = vae.dense_vae(PIXELS, (8,), 2, rng=np.random.default_rng(0), activation=activation)
     rng = np.random.default_rng(0)
     bound = vae.elbo(model, data, rng=rng)
-    better = vae.importance_weighted(model, data, rng=rng, samples=3)
+    better = vae.estimators.iwae(model, data, rng=rng, samples=3).value
     loss = -np.mean(bound.value) - np.mean(better)
     loss.backward()
     made = [*bound, better, loss, *(p.grad for p in mg.nn.parameters(model)),
@@ -356,6 +356,11 @@ def test_an_objective_without_a_graph_is_refused(data):
     optimizer = mg.optim.SGD(mg.nn.parameters(model), lr=0.1)
     with pytest.raises(ValueError, match="depends on no parameter"):
         train(data, model=mg.nn.frozen(model), epochs=1, optimizer=optimizer)
+
+
+def test_an_objective_without_its_parts_is_refused(data):
+    with pytest.raises(TypeError, match=r"gave a Tensor: a vae.Bound\(value, reconstruction, kl\)"):
+        train(data, objective=lambda *args, **options: vae.elbo(*args, **options).value)
 
 
 def test_fewer_than_no_epochs_are_refused(data):

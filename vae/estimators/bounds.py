@@ -105,7 +105,7 @@ def score_elbo(model: VAE, x: Any, *, rng: Generator, samples: int = 2,
 # -- importance-weighted bounds -------------------------------------------------------------------
 @described(source="Burda et al. (2016), equation 8", needs="a path")
 def iwae(model: VAE, x: Any, *, rng: Generator, samples: int = 1) -> Bound:
-    """`vae.importance_weighted` with its parts: log 1/K Σ p(x, z)/q(z|x)."""
+    """log 1/K Σ p(x, z)/q(z|x) over K draws: between the ELBO (K = 1) and log p(x) (K → ∞)."""
     q = model.posterior(x)
     z = q.sample(several(samples), rng=rng)
     return _weighted(_densities(model, x, z, q))

@@ -64,6 +64,9 @@ def fit(model: VAE, x: ndarray, *, epochs: int, batch_size: int, optimizer: Opti
 
     def loss_of(batch: ndarray, rng: Generator) -> tuple[Bound | Weighted, Any]:
         bound = objective(model, batch, rng=rng, **told(optimizer.steps))
+        if not hasattr(bound, "objective"):
+            raise TypeError(f"the objective gave a {type(bound).__name__}: a vae.Bound(value, "
+                            "reconstruction, kl) is expected, of one number a datum each")
         return bound, -np.mean(bound.objective)
 
     with (interrupts_after_a_step() as interrupt,
