@@ -76,7 +76,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     p.add_argument("--nll-images", type=positive,
                    help="test images, drawn, whose log p(x) is estimated")
     p.add_argument("--out", type=Path, default=Path("out/mnist"))
-    p.add_argument("--quick", action="store_true", help="a few seconds, on part of the data")
+    p.add_argument("--quick", action="store_true",
+                   help="a few seconds: part of the data, at most 2 epochs")
     p.add_argument("--no-plots", action="store_true")
     p.set_defaults(**DEFAULTS[first.parse_known_args(arguments)[0].model])
     args = p.parse_args(arguments)
@@ -107,7 +108,7 @@ def main(arguments: list[str] | None = None) -> int:
         with mg.reproducible() if args.reproducible else nullcontext():
             return run(args, protocol)
     except (vae.CheckpointError, vae.NonFinite, OSError) as error:
-        print(f"mnist.py: {error}", file=sys.stderr)
+        print(f"mnist.py: {error}".replace("resume=True", "--resume"), file=sys.stderr)
         return 2
 
 
@@ -142,8 +143,12 @@ def run(args: argparse.Namespace, protocol: Binarization) -> int:
     finally:
         progress.close()
     if history.interrupted:
-        print(f"interrupted in epoch {len(history.rows) + 1}: saving what there is" + (
-            f"; --checkpoint {args.checkpoint} --resume goes on" if args.checkpoint else ""))
+        print(f"interrupted in epoch {len(history.rows) + 1}: saving and evaluating what there is, "
+              "which Ctrl-C ends" + (f"; --checkpoint {args.checkpoint} --resume goes on"
+                                     if args.checkpoint else ""))
+    elif args.resume and progress.before is None:
+        print(f"nothing was left to train: the run in {args.checkpoint} has "
+              f"{len(history.rows)} epochs")
     if best and best.kept:
         print(f"the parameters are those of epoch {best.epoch}, with the best bound on held-out "
               f"images, {best.elbo:.2f}" + "; patience ended training" * history.stopped)
@@ -215,12 +220,14 @@ def report(args: argparse.Namespace, model: vae.VAE, protocol: Binarization, his
         "environment": vae.report.environment(),
     }
     (args.out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+    how_far = f"{len(rows)} of {args.epochs}" + ", interrupted" * history.interrupted
     pictures = {} if args.no_plots else plot(args, model, protocol, rows, test)
     page = args.out / "report.html"
     vae.report.write(page, title=f"A VAE on {data.name}", configuration=configuration,
                      protocol=f"{data.name}: {data.protocol}. Binarisation: {protocol.name}. The "
                               f"bound is a {protocol.measure}, in nats per image.",
-                     history=rows, findings=diagnosis, metrics=with_units(results),
+                     history=rows, findings=diagnosis,
+                     metrics={"epochs": how_far, **with_units(results)},
                      pictures={k: v for k, v in pictures.items() if k != CAPTIONS["curves"]})
     print("written: " + ", ".join(map(str, (*pictures.values(), page))))
 

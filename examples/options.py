@@ -17,7 +17,7 @@ def natural(text: str) -> int:
 
 def rate(text: str) -> float:
     if not 0 <= float(text) < float("inf"):
-        raise ArgumentTypeError(f"{text!r} is no learning rate: 0 or more, and finite")
+        raise ArgumentTypeError(f"{text!r}: a finite number, 0 or more, is expected")
     return float(text)
 
 

@@ -127,7 +127,7 @@ def _findings(findings: Iterable[Any]) -> str:
         told = "" if checked is None else f" in {len(checked)} checks"
         parts.append(f"<p>Nothing found{told}.</p>")
     if missing:
-        why = "".join(f"<li>{_text(name)}: {_text(reason)}</li>"
+        why = "".join(f"<li>{_text(name.replace('_', ' '))}: {_text(reason)}</li>"
                       for name, reason in missing.items())
         parts.append(f"<details>\n<summary>Not judged: {len(missing)}</summary>\n<ul>{why}</ul>\n"
                      "</details>")

@@ -104,6 +104,15 @@ def test_collapse_by_a_large_kl_weight_is_found(data):
     assert found[0].severity == "problem" and "posterior collapse" in found
 
 
+def test_a_learning_rate_far_too_large_is_called_divergence(data):
+    model = bernoulli_vae(data)
+    vae.fit(model, data, epochs=3, batch_size=40, rng=np.random.default_rng(1),
+            optimizer=mg.optim.Adam(mg.nn.parameters(model), lr=1e3))
+    finding = one(diagnose(model, data), "training has diverged")
+    assert finding.severity == "problem" and "learning rate" in finding.cure
+    assert finding.numbers["reconstruction"] < 4 * finding.numbers["trivial"] - 10
+
+
 def test_one_dimension_left_of_many_is_a_collapse(data):
     keep = np.zeros(40, np.float32)
     keep[0] = 1

@@ -363,6 +363,25 @@ def test_an_objective_without_its_parts_is_refused(data):
         train(data, objective=lambda *args, **options: vae.elbo(*args, **options).value)
 
 
+def test_an_objective_of_batch_means_is_refused(data):
+    def means(model, x, *, rng):
+        return vae.Bound(*(np.mean(part) for part in vae.elbo(model, x, rng=rng)))
+    with pytest.raises(ValueError, match=r"objective has shape \(\): one number for each datum of "
+                                         r"the batch is expected, \(40,\)"):
+        train(data, objective=means)
+
+
+def test_data_that_are_no_array_are_refused(data):
+    with pytest.raises(TypeError, match="data as list: a NumPy array"):
+        vae.evaluate(model_for(data), data.tolist())
+
+
+def test_a_history_is_shown_in_a_line(data):
+    text = repr(train(data, epochs=2)[1])
+    assert re.fullmatch(r"History\(2 epochs, last: train_bound=-[\d.]+\)", text)
+    assert repr(vae.History(interrupted=True)) == "History(0 epochs, interrupted)"
+
+
 def test_fewer_than_no_epochs_are_refused(data):
     with pytest.raises(ValueError, match="epochs=-1"):
         train(data, epochs=-1)

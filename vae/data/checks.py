@@ -8,6 +8,8 @@ from numpy import ndarray
 
 def check_data(x: ndarray) -> None:
     """Raise for an empty array, for one that isn't floating point, and for NaN and infinities."""
+    if not isinstance(x, ndarray):
+        raise TypeError(f"data as {type(x).__name__}: a NumPy array (n, …) of floats is expected")
     if len(x) == 0:
         raise ValueError(f"no data: an array of shape {x.shape}; give at least one row")
     if not np.issubdtype(x.dtype, np.floating):

@@ -74,8 +74,9 @@ class Diagnosis(Sequence[Finding]):
         for name, why in self.not_judged.items():
             reasons.setdefault(why, []).append(name.replace("_", " "))
         if reasons:
-            lines.append("not judged: " + "; ".join(f"{', '.join(names)} ({why})"
-                                                    for why, names in reasons.items()))
+            lines.append(textwrap.fill("not judged: " + "; ".join(
+                f"{', '.join(names)} ({why})" for why, names in reasons.items()),
+                width=96, subsequent_indent="  "))
         return "\n".join(lines)
 
     def __repr__(self) -> str:

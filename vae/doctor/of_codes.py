@@ -155,6 +155,10 @@ def decoder_ignores_z(exam: Examination) -> Finding | None:
                             f"data for every x {trivial:.4g}")
     if not evidence:
         return None
+    if out.without_z is not None and mean < trivial - 3 * abs(trivial) - 10:
+        return Finding("training has diverged", "problem", evidence[-1],
+                       "a learning rate that is smaller by ten, or warmed up; clipped gradients; "
+                       "data of a moderate scale", numbers)
     return Finding("the decoder ignores z", "problem", "; ".join(evidence),
                    "where the KL is near 0 as well, see posterior collapse; where it is not, the "
                    "decoder is not trained (yet), its learning rate is too large, or q(z|x) is "

@@ -45,17 +45,18 @@ def different_weights(exam: Examination) -> Finding | None:
 
 
 def chosen_in_warm_up(exam: Examination) -> Finding | None:
-    """The best epoch, or the end, while the KL weight was below its final value or below 1."""
+    """The end, or the best epoch, at a KL weight that was still rising, or below its largest."""
     weights, valid = column(exam, "kl_weight"), column(exam, "valid_elbo")
     if not len(weights):
         raise NotJudged("no KL weight in the history")
     rows = [row for row in exam.history if "kl_weight" in row]
-    if exam.stopped and weights[-1] < 1 - 1e-6 and weights[-1] > weights[0]:
-        return Finding("stopped in warm-up", "warning",
-                       f"training was stopped in epoch {rows[-1].get('epoch', len(rows))} by its "
-                       f"validation bound, at a KL weight of {weights[-1]:.3g}, still rising",
-                       "count patience after the warm-up: vae.training.KeepBest(…, warmup=steps)",
-                       {"kl_weight": float(weights[-1])})
+    if weights[-1] < 1 - 1e-6 and weights[-1] > weights[0]:
+        by = "was stopped by its validation bound" if exam.stopped else "ended"
+        return Finding("ended in warm-up", "warning",
+                       f"training {by} in epoch {rows[-1].get('epoch', len(rows))}, at a KL weight "
+                       f"of {weights[-1]:.3g}, still rising",
+                       "train on, or warm up in fewer steps; count patience after the warm-up: "
+                       "vae.KeepBest(…, warmup=steps)", {"kl_weight": float(weights[-1])})
     if len(valid) != len(weights):
         raise NotJudged("no validation bound beside each KL weight")
     best = int(np.argmax(valid))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy import ndarray
@@ -17,7 +18,7 @@ PARTS = "elbo", "reconstruction", "kl"
 
 
 def evaluate(model: VAE, x: ndarray, *, seed: int = 0, batch_size: int = 500,
-             repeats: int = 1) -> dict[str, float]:
+             repeats: int = 1, each: bool = False) -> dict[str, Any]:
     """Mean ELBO = reconstruction - KL over the data x (n, …), in nats a datum, with its errors.
 
     `repeats` draws of z for each datum, from a generator of its own: the same seed gives the same
@@ -32,6 +33,8 @@ def evaluate(model: VAE, x: ndarray, *, seed: int = 0, batch_size: int = 500,
                         models on one test set where part_se is too wide: the data cancel.  Of a KL
                         in closed form it is 0.
 
+    each: also the array `elbos`, (n,): of two models on the same data, the standard error of the
+    mean of the differences says more than each one's.
     Raises ValueError and TypeError for data that are empty, no floating point, or not finite.
     """
     check_data(x)
@@ -50,7 +53,7 @@ def evaluate(model: VAE, x: ndarray, *, seed: int = 0, batch_size: int = 500,
     if repeats > 1:
         errors = np.sqrt(values.var(axis=0, ddof=1).mean(axis=1) / (len(x) * repeats))
         found |= {f"{part}_noise_se": float(e) for part, e in zip(PARTS, errors)}
-    return found
+    return {**found, "elbos": values[:, 0].mean(axis=0)} if each else found
 
 
 def bits_per_dimension(log_p: float, n: int, *, levels: float) -> float:

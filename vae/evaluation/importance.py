@@ -14,6 +14,8 @@ from vae.data.checks import check_data
 from vae.evaluation.weights import Weights, share_of_few, summary, warn_of_bias
 from vae.models import VAE
 
+SOME = 32  # blocks that threads share out among them
+
 
 def log_likelihood(model: VAE, x: ndarray, *, samples: int, seed: int = 0, block: int = 500,
                    each: bool = False) -> dict[str, Any]:
@@ -55,7 +57,9 @@ def log_likelihood(model: VAE, x: ndarray, *, samples: int, seed: int = 0, block
 
     # One thread a datum keeps its arrays in that core's cache; BLAS's threads share each product.
     with one_thread():
-        run([lambda i=i: piece(i) for i in range(0, len(x), rows)], num_threads())
+        starts = range(0, len(x), rows)
+        for k in range(0, len(starts), SOME):  # in between, Ctrl-C is heard
+            run([lambda i=i: piece(i) for i in starts[k:k + SOME]], num_threads())
     found = {**summary(log_p, effective, samples), "samples": samples,
              "ess_low": share_of_few(effective)}
     warn_of_bias(found, found["ess_low"], samples)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 
-@dataclass
+@dataclass(repr=False)
 class History:
     """One row an epoch; bounds are means over the epoch's data, in nats a datum.
 
@@ -23,6 +23,12 @@ class History:
     rows: list[dict[str, Any]] = field(default_factory=list)
     interrupted: bool = False
     stopped: bool = False
+
+    def __repr__(self) -> str:
+        last = ", ".join(f"{name}={value:.4g}" for name, value in (self.rows or [{}])[-1].items()
+                         if name.endswith(("bound", "elbo")))
+        ended = ", interrupted" * self.interrupted + ", stopped" * self.stopped
+        return f"History({len(self.rows)} epochs{ended}" + (f", last: {last})" if last else ")")
 
     def write_csv(self, path: str | os.PathLike) -> None:
         """A line an epoch; what a row does not have is left empty."""

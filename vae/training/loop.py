@@ -64,9 +64,7 @@ def fit(model: VAE, x: ndarray, *, epochs: int, batch_size: int, optimizer: Opti
 
     def loss_of(batch: ndarray, rng: Generator) -> tuple[Bound | Weighted, Any]:
         bound = objective(model, batch, rng=rng, **told(optimizer.steps))
-        if not hasattr(bound, "objective"):
-            raise TypeError(f"the objective gave a {type(bound).__name__}: a vae.Bound(value, "
-                            "reconstruction, kl) is expected, of one number a datum each")
+        check_bound(bound, len(batch))
         return bound, -np.mean(bound.objective)
 
     with (interrupts_after_a_step() as interrupt,
@@ -148,6 +146,19 @@ def check_sizes(n: int, epochs: int, batch_size: int) -> None:
     if batch_size > n:
         warnings.warn(f"batch_size={batch_size} with {n} data: each step takes all {n}, so that an "
                       f"epoch is one step. If that is meant, say batch_size={n}", stacklevel=3)
+
+
+def check_bound(bound: Any, n: int) -> None:
+    """Raise unless it is a bound with its parts, each of one number a datum."""
+    if not isinstance(bound, (Bound, Weighted)):
+        raise TypeError(f"the objective gave a {type(bound).__name__}: a vae.Bound(value, "
+                        "reconstruction, kl) is expected, of one number a datum each")
+    for name in ("objective", "value", "reconstruction", "kl"):
+        shape = np.shape(getattr(bound, name))
+        if shape != (n,):
+            raise ValueError(f"the objective's {name} has shape {shape}: one number for each datum "
+                             f"of the batch is expected, {(n,)}; the mean over them is taken by "
+                             "fit")
 
 
 def check_trained(loss: Any, optimizer: Optimizer) -> None:
