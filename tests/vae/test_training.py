@@ -250,6 +250,11 @@ def test_dense_vae_has_the_parameters_that_its_sizes_say():
     assert sum(p.size for p in mg.nn.parameters(model)) == encoder + decoder
 
 
+def test_one_number_for_the_hidden_layers_is_refused():
+    with pytest.raises(TypeError, match=r"hidden=32\): give the sizes of the layers, \(32,\)"):
+        vae.dense_vae(5, 32, 2, rng=np.random.default_rng(0))
+
+
 def test_output_biases_start_at_the_logit_of_the_mean_or_at_zero():
     mean = np.array([0.0, 0.1, 0.5, 0.9, 1.0])
     for start, expected in ((mean, [-6.906755, -2.197225, 0, 2.197225, 6.906755]), (None, 5 * [0])):

@@ -80,6 +80,8 @@ def dense_vae(n_x: int = 784, hidden: Sequence[int] = (500,), n_z: int = 20, *, 
     start: the mean of the training data, at which (for Bernoulli pixels: at its logit) the
     decoder's biases begin, so that it need not be learned first.  None: as `bias` says.
     """
+    if isinstance(hidden, int):
+        raise TypeError(f"dense_vae(hidden={hidden}): give the sizes of the layers, ({hidden},)")
     network = {"activation": activation, "rng": rng, "weight": weight, "bias": bias}
     encoder = dense([n_x, *hidden, n_z], ToNormal, **network)
     decoder = dense([n_z, *reversed(hidden), n_x], likelihood, **network)
