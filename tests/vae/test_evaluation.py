@@ -60,6 +60,16 @@ def test_the_error_over_data_is_the_spread_over_data_sets(linear):
     assert np.mean(stated) == pytest.approx(np.std(means), rel=4 / np.sqrt(2 * 300))
 
 
+def test_another_bound_serves_where_the_kl_has_no_closed_form(linear):
+    model, x = linear[:2]
+    plain = vae.evaluate(model, x, repeats=50)
+    drawn = vae.evaluate(model, x, repeats=50, objective=vae.estimators.sgvb_a)
+    assert drawn["kl_noise_se"] > 1e-3 and plain["kl_noise_se"] < 1e-12
+    for part in ("elbo", "kl"):
+        assert abs(plain[part] - drawn[part]) < 4 * np.hypot(plain[f"{part}_noise_se"],
+                                                             drawn[f"{part}_noise_se"])
+
+
 def test_evaluate_refuses_no_repeats_and_no_batch(bernoulli):
     for bad in ({"repeats": 0}, {"batch_size": 0}):
         with pytest.raises(ValueError, match=r"repeats=\d, batch_size=\d+: both are at least 1"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,14 @@ from minigrad.nn import frozen
 from vae.data.checks import check_data
 from vae.evaluation.means import mean_and_error
 from vae.models import VAE
-from vae.objectives import elbo
+from vae.objectives import Bound, elbo
 
 PARTS = "elbo", "reconstruction", "kl"
 
 
 def evaluate(model: VAE, x: ndarray, *, seed: int = 0, batch_size: int = 500,
-             repeats: int = 1, each: bool = False) -> dict[str, Any]:
+             repeats: int = 1, each: bool = False,
+             objective: Callable[..., Bound] = elbo) -> dict[str, Any]:
     """Mean ELBO = reconstruction - KL over the data x (n, …), in nats a datum, with its errors.
 
     `repeats` draws of z for each datum, from a generator of its own: the same seed gives the same
@@ -33,6 +35,8 @@ def evaluate(model: VAE, x: ndarray, *, seed: int = 0, batch_size: int = 500,
                         models on one test set where part_se is too wide: the data cancel.  Of a KL
                         in closed form it is 0.
 
+    objective: another bound in its place, such as `estimators.sgvb_a` where the KL has no closed
+    form; what a `Weighted` one maximises is not looked at.
     each: also the array `elbos`, (n,): of two models on the same data, the standard error of the
     mean of the differences says more than each one's.
     Raises ValueError and TypeError for data that are empty, no floating point, or not finite.
@@ -43,8 +47,9 @@ def evaluate(model: VAE, x: ndarray, *, seed: int = 0, batch_size: int = 500,
     model, rng = frozen(model), np.random.default_rng(seed)
     draws = []
     for _ in range(repeats):
-        parts = [np.stack(elbo(model, x[i:i + batch_size], rng=rng)[:3])
+        found = [objective(model, x[i:i + batch_size], rng=rng)
                  for i in range(0, len(x), batch_size)]
+        parts = [np.stack([bound.value, bound.reconstruction, bound.kl]) for bound in found]
         draws.append(np.concatenate(parts, axis=1).astype(np.float64))
     values = np.stack(draws)  # (repeats, parts, n)
     means, errors = mean_and_error(values.mean(axis=0).T)

@@ -11,6 +11,7 @@ from minigrad.kernels.blas import one_thread
 from minigrad.kernels.threads import num_threads, run
 from minigrad.nn import frozen
 from vae.data.checks import check_data
+from vae.distributions import Distribution
 from vae.evaluation.weights import Weights, share_of_few, summary, warn_of_bias
 from vae.models import VAE
 
@@ -48,11 +49,12 @@ def log_likelihood(model: VAE, x: ndarray, *, samples: int, seed: int = 0, block
         raise ValueError(f"samples={samples}, block={block}: at least one draw for each datum is "
                          "needed, and at least one at a time")
     model, rows = frozen(model), max(1, block // samples)
+    prior = model.prior  # asked once: one that is learned may take as long as a block
     log_p, effective = (np.empty(len(x)) for _ in range(2))
 
     def piece(i: int) -> None:
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(i,)))
-        found = _weights(model, x[i:i + rows], samples, max(1, block // rows), rng)
+        found = _weights(model, prior, x[i:i + rows], samples, max(1, block // rows), rng)
         log_p[i:i + rows], effective[i:i + rows] = found.log_mean(), found.effective()
 
     # One thread a datum keeps its arrays in that core's cache; BLAS's threads share each product.
@@ -66,9 +68,9 @@ def log_likelihood(model: VAE, x: ndarray, *, samples: int, seed: int = 0, block
     return {**found, "log_likelihoods": log_p, "ess": effective} if each else found
 
 
-def _weights(model: VAE, x: ndarray, samples: int, draws: int,
+def _weights(model: VAE, prior: Distribution, x: ndarray, samples: int, draws: int,
              rng: np.random.Generator) -> Weights:
-    q, prior, weights = model.posterior(x), model.prior, Weights(len(x))
+    q, weights = model.posterior(x), Weights(len(x))
     while weights.samples < samples:
         z = q.sample((min(draws, samples - weights.samples),), rng=rng)
         weights.add(model.likelihood(z).log_prob(x) + prior.log_prob(z) - q.log_prob(z))

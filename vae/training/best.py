@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from numpy import ndarray
@@ -10,6 +11,7 @@ from minigrad.nn import named_buffers, named_parameters
 from vae.data.checks import check_data
 from vae.evaluation import evaluate
 from vae.models import VAE
+from vae.objectives import Bound, elbo
 
 
 class KeepBest:
@@ -21,18 +23,19 @@ class KeepBest:
     patience: stop after so many epochs without a better one; None: never.  Epochs that begin in
     the first `warmup` steps don't count: while the KL's weight grows the bound may well fall.  It
     must be given (0 if nothing warms up) where the objective depends on the step.
-    seed: of the draws of z, the same in every epoch.
+    seed: of the draws of z, the same in every epoch.  bound: another in place of the ELBO, such as
+    `estimators.sgvb_a` where the KL has no closed form.
     """
 
     def __init__(self, x: ndarray, *, patience: int | None = None, warmup: int | None = None,
-                 seed: int = 0, batch_size: int = 500):
+                 seed: int = 0, batch_size: int = 500, bound: Callable[..., Bound] = elbo):
         check_data(x)
         if patience is not None and patience < 1:
             raise ValueError(f"patience={patience}: at least one epoch, or None never to stop")
         if warmup is not None and warmup < 0:
             raise ValueError(f"warmup={warmup}: steps, 0 or more")
         self.x, self.patience, self.warmup = x, patience, warmup
-        self.seed, self.batch_size = seed, batch_size
+        self.seed, self.batch_size, self.bound = seed, batch_size, bound
         self.forget()
 
     def forget(self) -> None:
@@ -55,7 +58,8 @@ class KeepBest:
 
     def look(self, model: VAE, epoch: int, began_at_step: int) -> dict[str, float]:
         """After an epoch: evaluate, keep what is best; the columns valid_… of the history."""
-        found = evaluate(model, self.x, seed=self.seed, batch_size=self.batch_size)
+        found = evaluate(model, self.x, seed=self.seed, batch_size=self.batch_size,
+                         objective=self.bound)
         if self.elbo is None or found["elbo"] > self.elbo:
             self.elbo, self.epoch, self.waited = found["elbo"], epoch, 0
             self.kept = {name: array.copy() for name, array in arrays_of(model).items()}
