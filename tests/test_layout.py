@@ -19,10 +19,11 @@ MINIGRAD = [["kernels"], ["archive"], ["table"], ["methods"], ["watch"], ["marks
             ["functions"], ["convolution"], ["pooling"], ["differences"], ["sketch"], ["conduct"],
             ["blame"], ["check"], ["nn"], ["optim"], ["debugging"], ["inspect"], ["explain"], [""],
             ["testing"]]
-VAE = [["noise"], ["data"], ["distributions"], ["networks"], ["likelihoods"], ["models"],
-       ["schedules"], ["objectives"], ["estimators"], ["evaluation"], ["training"],
-       ["doctor"], ["exact"], ["lab"], ["progress", "figures", "figures_likelihood",
-                                        "figures_evaluation"], ["report", "sklearn"], [""]]
+VAE = [["noise"], ["data"], ["distributions"], ["networks"], ["likelihoods"], ["flows"], ["models"],
+       ["schedules"], ["objectives"], ["estimators"], ["evaluation"], ["training"], ["doctor"],
+       ["priors"], ["posteriors"], ["exact"], ["lab"],
+       ["progress", "figures", "figures_likelihood", "figures_evaluation"], ["report", "sklearn"],
+       [""]]
 FORBIDDEN = [  # (who, what): narrower than the order above
     ("minigrad.kernels", "minigrad", "minigrad.kernels"),
     ("minigrad.tree", "minigrad", None),

@@ -1,6 +1,19 @@
 """vae: variational autoencoders on minigrad."""
 
-from vae import data, estimators, exact, lab, likelihoods, noise, report, schedules
+from vae import (
+    data,
+    estimators,
+    exact,
+    flows,
+    lab,
+    likelihoods,
+    models,
+    noise,
+    posteriors,
+    priors,
+    report,
+    schedules,
+)
 from vae.distributions import (
     Bernoulli,
     Beta,
@@ -80,8 +93,9 @@ __all__ = [
     "RelaxedBernoulli", "RelaxedOneHot", "StoppedGradient", "StudentT", "Uniform", "VonMises",
     "Weighted", "active_units", "aggregate_decomposition", "annealed_log_likelihood",
     "annealed_upper_bound", "beta_elbo", "bits_per_dimension", "capacity_elbo", "conv_vae", "data",
-    "dense_vae", "diagnose", "elbo", "estimators", "evaluate", "exact", "fit", "free_bits_elbo",
-    "inference_gap", "kl", "kl_by_dimension", "kl_estimate", "kl_per_dimension", "kl_upper_bound",
-    "lab", "likelihoods", "log_likelihood", "memorisation", "noise", "rate_distortion",
-    "recognised", "report", "sample_quality", "schedules", "straight_through",
+    "dense_vae", "diagnose", "elbo", "estimators", "evaluate", "exact", "fit", "flows",
+    "free_bits_elbo", "inference_gap", "kl", "kl_by_dimension", "kl_estimate", "kl_per_dimension",
+    "kl_upper_bound", "lab", "likelihoods", "log_likelihood", "memorisation", "models", "noise",
+    "posteriors", "priors", "rate_distortion", "recognised", "report", "sample_quality",
+    "schedules", "straight_through",
 ]  # fmt: skip
