@@ -154,7 +154,7 @@ def check_bound(bound: Any, n: int) -> None:
         raise TypeError(f"the objective gave a {type(bound).__name__}: a vae.Bound(value, "
                         "reconstruction, kl) is expected, of one number a datum each")
     for name in ("objective", "value", "reconstruction", "kl"):
-        shape = np.shape(getattr(bound, name))
+        shape = getattr(getattr(bound, name), "shape", ())
         if shape != (n,):
             raise ValueError(f"the objective's {name} has shape {shape}: one number for each datum "
                              f"of the batch is expected, {(n,)}; the mean over them is taken by "
