@@ -32,7 +32,7 @@ class Cut(Exception):
 
 
 def train(x, folder=None, *, cut=None, resume=False, epochs=3, seed=0, hidden=(12,), lr=1e-2,
-          batch_size=20, activation=np.tanh, optimizer=mg.optim.Adam, every=0, configuration=None,
+          batch_size=20, activation=np.tanh, optimizer=mg.optim.Adam, every=0,
           **options):
     """All that a run ends with: parameters, history, the next draw; `cut` steps, then Cut."""
     rng, steps = np.random.default_rng(seed), 0
@@ -43,7 +43,7 @@ def train(x, folder=None, *, cut=None, resume=False, epochs=3, seed=0, hidden=(1
         steps += 1
         if steps == cut:
             raise Cut
-    keep = folder and vae.Checkpoint(folder, every=every, configuration=configuration)
+    keep = folder and vae.Checkpoint(folder, every=every)
     history = vae.fit(model, x, epochs=epochs, batch_size=batch_size, rng=rng, checkpoint=keep,
                       optimizer=optimizer(mg.nn.parameters(model), lr=lr), resume=resume,
                       on_step=on_step, **options)
@@ -212,8 +212,7 @@ def test_forged_values_change_nothing(data, half, change):
     ({"lr": mg.optim.cosine(1e-2, 9)}, "optimizer.Adam.lr.steps: nothing in the checkpoint, 9"),
     ({"optimizer": mg.optim.SGD}, "optimizer.SGD.momentum: nothing in the checkpoint, 0.0 now"),
     ({"objective": partial(vae.elbo, samples=2)}, "objective.samples: nothing.*2 now"),
-    ({"objective": estimators.iwae}, "objective: elbo in the.*iwae now"),
-    ({"configuration": {"draws": 3}}, "draws: nothing in the checkpoint, 3 now")])
+    ({"objective": estimators.iwae}, "objective: elbo in the.*iwae now")])
 def test_another_run_is_refused_with_what_differs(data, half, other, difference):
     with pytest.raises(vae.CheckpointError, match=f"(?s)a run of something else.*{difference}"):
         train(data, half, resume=True, **other)

@@ -44,20 +44,17 @@ class Checkpoint:
 
     every: seconds between two, and at the end of training and after Ctrl-C there is one anyway;
     0: after each step.  Writing takes at most a hundredth of the time, or is done more seldom.
-    keep: so many are kept.  configuration: what else must be the same when it is resumed, as names
-    and values that JSON knows.
+    keep: so many are kept.
 
     Both files are written under another name, synchronised and then renamed, the JSON last, which
     holds the SHA-256 of the arrays and of itself.  So at every moment there is a whole one.
     """
 
-    def __init__(self, folder: str | os.PathLike, *, every: float = 30.0, keep: int = 2,
-                 configuration: dict[str, Any] | None = None):
+    def __init__(self, folder: str | os.PathLike, *, every: float = 30.0, keep: int = 2):
         if keep < 1 or not every >= 0:
             raise ValueError(f"keep={keep}, every={every}: at least one checkpoint is kept, and "
                              "the seconds between two are 0 or more")
         self.folder, self.every, self.keep = Path(folder), every, keep
-        self.configuration = configuration or {}
         self.cost, self.last = 0.0, time.monotonic()
 
     # -- writing ----------------------------------------------------------------------------------
@@ -74,7 +71,6 @@ class Checkpoint:
             archive.write(path, run.arrays())
             data = path.read_bytes()
             state = {"format": FORMAT, "description": description, **run.numbers(),
-                     "configuration": self.configuration,
                      "arrays": {"bytes": len(data), "sha256": _digest(data)}}
             text = json.dumps(state, default=plain)
             whole = f'{{"sha256": "{_digest(text.encode())}", "state": {text}}}\n'
@@ -111,7 +107,6 @@ class Checkpoint:
             try:
                 state, arrays = _read(path)
                 different = differences(state["description"], description)
-                different += differences(_words(state["configuration"]), _words(self.configuration))
                 if not different:
                     run.restore(arrays, state, n)
             except (ValueError, KeyError, TypeError, AttributeError, OverflowError,
@@ -216,10 +211,6 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
-
-
-def _words(configuration: dict[str, Any]) -> Description:
-    return {name: json.dumps(value, default=plain) for name, value in configuration.items()}
 
 
 def _lock(file: Any) -> None:
