@@ -12,6 +12,7 @@ from scipy.special import logsumexp
 
 import minigrad as mg
 import vae
+from minigrad.tensor import untraced
 from vae import estimators
 from vae.posteriors import ToBeta
 from vae.priors import MixturePrior, VampPrior
@@ -198,7 +199,14 @@ def test_a_vamp_prior_that_is_encoded_once_gives_the_same(data):
 
 def test_draws_of_the_mixture_that_are_differentiated_say_that_there_is_no_path(data):
     with pytest.raises(vae.NoPath, match="stopped=True"):
-        with_prior(data, "mixture").sample(5, rng=np.random.default_rng(0))
+        with_prior(data, "mixture").prior.sample(5, rng=np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("which", ["mixture", "vamp"])
+def test_a_model_that_is_not_frozen_samples_as_one_that_is(data, which):
+    model = with_prior(data, which)
+    free, held = (m.sample(5, rng=np.random.default_rng(0)) for m in (model, mg.nn.frozen(model)))
+    np.testing.assert_allclose(untraced(free), held, rtol=1e-6)
 
 
 # -- what they are good for --------------------------------------------------------------------

@@ -46,7 +46,7 @@ class VAE:
 
     def sample(self, n: int, *, rng: Generator) -> Any:
         """Means E[x|z] for n draws z of the prior."""
-        return self.likelihood(self.prior.sample((n,), rng=rng)).mean
+        return self.likelihood(self.prior.constant().sample((n,), rng=rng)).mean
 
     def reconstruct(self, x: Any) -> Any:
         """E[x|z] at the mean of q(z|x)."""
