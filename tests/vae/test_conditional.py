@@ -8,6 +8,7 @@ from scipy.special import logsumexp
 
 import minigrad as mg
 import vae
+from tests.vae.trained import same, values
 from vae import estimators
 from vae.models.conditional import ConditionalVAE, conditional_vae, label_rows
 
@@ -39,14 +40,6 @@ def trained(labelled):
     model = model_for()
     train(model, model.rows(*labelled), epochs=80)
     return model
-
-
-def values(model):
-    return [p.data.copy() for p in mg.nn.parameters(model)]
-
-
-def same(a, b):
-    return all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
 
 
 # -- bounds ------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from scipy.special import logsumexp
 
 import minigrad as mg
 import vae
+from tests.vae.trained import same, train, values
 from vae import estimators
 from vae.posteriors import (
     ToBeta,
@@ -45,20 +46,6 @@ def with_head(name, n_z=2, seed=0, n_x=PIXELS):
     if name == "beta":
         model.given_prior = vae.Uniform(np.zeros(n_z, np.float32), np.ones(n_z, np.float32))
     return model
-
-
-def train(model, x, *, epochs=4, objective=estimators.sgvb_a, lr=1e-2, seed=1, **options):
-    return vae.fit(model, x, epochs=epochs, batch_size=40, rng=np.random.default_rng(seed),
-                   optimizer=mg.optim.Adam(mg.nn.parameters(model), lr=lr), objective=objective,
-                   **options)
-
-
-def values(model):
-    return [p.data.copy() for p in mg.nn.parameters(model)]
-
-
-def same(a, b):
-    return all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
 
 
 def objective_of(name):

@@ -13,6 +13,7 @@ from scipy.special import logsumexp
 import minigrad as mg
 import vae
 from minigrad.tensor import untraced
+from tests.vae.trained import same, train, values
 from vae import estimators
 from vae.posteriors import ToBeta
 from vae.priors import MixturePrior, VampPrior
@@ -34,20 +35,6 @@ def with_prior(x, which, n_z=1, seed=0):
     model.given_prior = (MixturePrior(n_z, 3, rng=rng) if which == "mixture"
                          else VampPrior(model, x.shape[1], 4, rng=rng, start=x))
     return model
-
-
-def train(model, x, *, epochs=4, objective=estimators.sgvb_a, lr=1e-2, seed=1, **options):
-    return vae.fit(model, x, epochs=epochs, batch_size=40, rng=np.random.default_rng(seed),
-                   optimizer=mg.optim.Adam(mg.nn.parameters(model), lr=lr), objective=objective,
-                   **options)
-
-
-def values(model):
-    return [p.data.copy() for p in mg.nn.parameters(model)]
-
-
-def same(a, b):
-    return all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
 
 
 both = pytest.mark.parametrize("which", ["mixture", "vamp"])

@@ -14,6 +14,7 @@ import pytest
 
 import minigrad as mg
 import vae
+from tests.vae.trained import same, values
 from vae.progress import Progress
 
 N, PIXELS = 250, 36
@@ -38,14 +39,6 @@ def train(x, *, model=None, epochs=3, batch_size=40, seed=1, optimizer=None, **o
                       optimizer=optimizer or mg.optim.Adam(mg.nn.parameters(model), lr=1e-2),
                       rng=np.random.default_rng(seed), **options)
     return model, history
-
-
-def values(model):
-    return [p.data.copy() for p in mg.nn.parameters(model)]
-
-
-def same(a, b):
-    return all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
 
 
 @pytest.fixture(scope="module")
