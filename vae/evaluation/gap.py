@@ -17,7 +17,7 @@ from minigrad.tensor import Tensor
 from vae.data.checks import check_data
 from vae.distributions import Estimate, Normal, kl
 from vae.evaluation.means import mean_and_error
-from vae.evaluation.weights import LowEffectiveSampleSize
+from vae.evaluation.weights import BIAS, LowEffectiveSampleSize
 from vae.models import VAE
 
 
@@ -131,7 +131,7 @@ def _draws(model: VAE, q: Normal, x: ndarray, rng: Generator, samples: int, bloc
 def _warn_of_bias(size: ndarray, samples: int) -> None:
     """To first order log 1/K Σ w is too low by ½ (1/ESS - 1/K)."""
     bias = 0.5 * float(np.mean(1 / size - 1 / samples))
-    if bias > 0.05:
+    if bias > BIAS:
         warnings.warn(f"log p(x), and with it the approximation gap, is too low by {bias:.2f} nats "
                       f"or more: the effective sample size has a mean of {size.mean():.1f} of "
                       f"{samples} draws, and is {size.min():.1f} at least. Take more samples, or "
