@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 
 import numpy as np
 
@@ -58,12 +59,14 @@ def train(model, x, objective=vae.elbo, epochs=30):
     return model
 
 
+@cache  # nobody changes it: the ill are copies
 def well():
     """A Bernoulli model and its data."""
     x = binary()
     return train(bernoulli_vae(x), x), x
 
 
+@cache
 def well_gaussian():
     """A model with a Gaussian likelihood of fixed std, and its data."""
     x = continuous()
