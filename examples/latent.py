@@ -74,8 +74,8 @@ def main(arguments: list[str] | None = None) -> int:
          "rate_distortion": rows, "quality": quality, "active": units.count,
          "kl_per_dimension": kl.value.tolist()}, indent=1))
     if not args.no_plots:
-        from vae import figures_evaluation
-        figures_evaluation.overview(
+        from vae import figures  # matplotlib takes a second to load
+        figures.overview(
             args.out / "latent.png", kl=kl, units=units, parts=parts, limit=math.log(n_test),
             rows=rows, found=gaps, name="784-200-20 VAEs of drawn digits, trained with several β; "
             "above on the left β = 1")

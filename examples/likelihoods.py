@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
     found = {"images": rows, "covered": curves["covered"]}
     (args.out / "likelihoods.json").write_text(json.dumps(found, indent=2) + "\n")
     if not args.no_plots:
-        from vae import figures_likelihood as figures  # matplotlib takes a second to load
+        from vae import figures  # matplotlib takes a second to load
 
         figures.densities(args.out / "likelihoods.png")
         figures.std_map(args.out / "likelihood-std.png", models["gaussian-datum"], test[:8],

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from vae import figures_evaluation as figures
+from vae import figures
 from vae.distributions import Estimate
 from vae.evaluation.aggregate import Decomposition
 from vae.evaluation.gap import Gaps

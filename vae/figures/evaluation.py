@@ -2,61 +2,56 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from vae.distributions import Estimate
 from vae.evaluation.aggregate import Decomposition
 from vae.evaluation.gap import Gaps
 from vae.evaluation.latent import ActiveUnits
-
-Path = str | os.PathLike
+from vae.figures.canvas import Path, blank, grid, write
 
 
 def kl_bars(path: Path, kl: Estimate, units: ActiveUnits, name: str) -> None:
     """KL of each dimension, largest first, the active ones in another colour."""
-    figure, axes = _figure(7, 3.6)
+    figure, axes = blank(7, 3.6)
     _draw_kl(axes, kl, units)
     axes.set_title(f"{name}: {axes.get_title()}", fontsize=10)
-    figure.savefig(path, dpi=120)
+    write(figure, path)
 
 
 def rate_distortion(path: Path, rows: Sequence[Mapping[str, Any]], name: str) -> None:
     """Distortion against rate, a point for each β, with lines of equal ELBO."""
-    figure, axes = _figure(6, 4.5)
+    figure, axes = blank(6, 4.5)
     _draw_rates(axes, rows)
     axes.set_title(f"{name}: {axes.get_title()}", fontsize=10)
-    figure.savefig(path, dpi=120)
+    write(figure, path)
 
 
 def decomposition(path: Path, parts: Mapping[str, Decomposition], limit: float, name: str) -> None:
     """The parts of the mean KL of each model, stacked; limit: log N of the data."""
-    figure, axes = _figure(6, 4.5)
+    figure, axes = blank(6, 4.5)
     _draw_parts(axes, parts, limit)
     axes.set_title(f"{name}: {axes.get_title()}", fontsize=10)
-    figure.savefig(path, dpi=120)
+    write(figure, path)
 
 
 def gaps(path: Path, found: Mapping[str, Gaps], name: str) -> None:
     """Approximation and amortisation of each model, means over the data, stacked."""
-    figure, axes = _figure(6, 4)
+    figure, axes = blank(6, 4)
     _draw_gaps(axes, found)
     axes.set_title(f"{name}: {axes.get_title()}", fontsize=10)
-    figure.savefig(path, dpi=120)
+    write(figure, path)
 
 
 def overview(path: Path, *, kl: Estimate, units: ActiveUnits, parts: Mapping[str, Decomposition],
              limit: float, rows: Sequence[Mapping[str, Any]], found: Mapping[str, Gaps],
              name: str) -> None:
     """All four on one page."""
-    figure = Figure(figsize=(12, 8), layout="constrained")
-    FigureCanvasAgg(figure)
-    first, second, third, fourth = figure.subplots(2, 2).flat
+    figure, axes = grid(12, 8, 2, 2)
+    first, second, third, fourth = axes.flat
     _draw_kl(first, kl, units)
     _draw_parts(second, parts, limit)
     _draw_rates(third, rows)
@@ -133,9 +128,3 @@ def _draw_gaps(axes: Any, found: Mapping[str, Gaps]) -> None:
     axes.set_title("log p(x) - ELBO, by what it is due to", fontsize=10)
     axes.grid(alpha=0.3, axis="y")
     axes.legend(fontsize=8)
-
-
-def _figure(width: float, height: float) -> tuple[Figure, Any]:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)  # no pyplot: no window, and no state shared with the caller's figures
-    return figure, figure.subplots()

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from numpy import ndarray
 
 from minigrad.nn import frozen
 from vae.distributions import Bernoulli, ContinuousBernoulli, Normal
+from vae.figures.canvas import Path, grid, write
 from vae.likelihoods import FLOOR, GreyLogistic
 from vae.models import VAE
-
-Path = str | os.PathLike
 
 
 def densities(path: Path) -> None:
     """What each likelihood says of one grey value, and of a constant one as σ shrinks."""
-    figure = _figure(9, 6.4)
-    (one, two), (three, four) = figure.subplots(2, 2)
+    figure, ((one, two), (three, four)) = grid(9, 6.4, 2, 2)
     x = np.linspace(0, 1, 401)
     for k, logit in enumerate((-4.0, -1.0, 0.0)):
         for law, style, name in ((ContinuousBernoulli, "-", "continuous Bernoulli"),
@@ -57,14 +52,13 @@ def densities(path: Path) -> None:
         axes.legend(fontsize=7)
     for axes in (one, two):
         axes.set_xlabel("x")
-    figure.savefig(path, dpi=120)
+    write(figure, path)
 
 
 def band(path: Path, model: VAE, x: ndarray, at: ndarray, std: ndarray, name: str) -> None:
     """Of curves x (n, d), measured at the d points `at` with noise std (d,): mean ± kσ; and σ."""
     model = frozen(model)
-    figure = _figure(3.6 * (len(x) + 1), 3.4)
-    *panels, last = figure.subplots(1, len(x) + 1)
+    figure, [[*panels, last]] = grid(3.6 * (len(x) + 1), 3.4, 1, len(x) + 1)
     for axes, row in zip(panels, x):
         for k, shade in ((3, "#d4e4f1"), (2, "#a8c9e3"), (1, "#75a8d1")):  # the later above
             low, high = model.predict_interval(row[None], k)
@@ -79,7 +73,7 @@ def band(path: Path, model: VAE, x: ndarray, at: ndarray, std: ndarray, name: st
     last.set(xlabel="t", ylabel="σ(t)", ylim=(0, None))
     last.legend(fontsize=7)
     figure.suptitle(name, fontsize=10)
-    figure.savefig(path, dpi=120)
+    write(figure, path)
 
 
 def std_map(path: Path, model: VAE, x: ndarray, shape: tuple[int, int], name: str) -> None:
@@ -88,22 +82,15 @@ def std_map(path: Path, model: VAE, x: ndarray, shape: tuple[int, int], name: st
     p = model.likelihood(model.posterior(x).mean)
     std = np.broadcast_to(np.sqrt(p.variance), x.shape)
     most = float(np.quantile(std, 0.99))  # a few pixels may be far above
-    figure = _figure(0.9 * len(x) + 1.6, 3.2)
-    grid = figure.subplots(3, len(x), squeeze=False)
+    figure, rows = grid(0.9 * len(x) + 1.6, 3.2, 3, len(x))
     shown: Any = None
-    for row, images, label in zip(grid, (x, p.mean, std), ("x", "E[x|z]", "σ")):
+    for row, images, label in zip(rows, (x, p.mean, std), ("x", "E[x|z]", "σ")):
         row[0].set_ylabel(label)
         for axes, image in zip(row, images):
             light = {"cmap": "magma", "vmin": 0, "vmax": most} if images is std else {
                 "cmap": "gray", "vmin": 0, "vmax": 1}
             shown = axes.imshow(image.reshape(shape), interpolation="nearest", **light)
             axes.set(xticks=[], yticks=[])
-    figure.colorbar(shown, ax=grid[2], extend="max", label="σ of a pixel")
+    figure.colorbar(shown, ax=rows[2], extend="max", label="σ of a pixel")
     figure.suptitle(name, fontsize=10)
-    figure.savefig(path, dpi=120)
-
-
-def _figure(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
+    write(figure, path)

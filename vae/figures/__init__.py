@@ -1,0 +1,13 @@
+"""Pictures; the only package that imports matplotlib.  Every function writes one PNG."""
+
+from vae.figures.canvas import effects, sheet, tiled
+from vae.figures.evaluation import decomposition, gaps, kl_bars, overview, rate_distortion
+from vae.figures.likelihood import band, densities, std_map
+from vae.figures.models import curves, manifold, reconstructions, samples, scatter
+from vae.figures.sampling import em_traces, estimators
+
+__all__ = [
+    "band", "curves", "decomposition", "densities", "effects", "em_traces", "estimators", "gaps",
+    "kl_bars", "manifold", "overview", "rate_distortion", "reconstructions", "samples", "scatter",
+    "sheet", "std_map", "tiled",
+]  # fmt: skip
