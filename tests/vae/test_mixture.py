@@ -70,6 +70,34 @@ def test_vectors_are_mixed_as_a_whole_or_one_by_one(rng):
     np.testing.assert_allclose(each.log_prob(x), sum(alone), rtol=1e-12)
 
 
+@pytest.mark.parametrize("spread", [1.0, 1e-2, 1e-5])  # the last is beyond products of matrices
+@pytest.mark.parametrize("far", [1.0, 30.0])
+def test_many_vectors_of_float32_give_what_float64_gives_one_by_one(rng, spread, far):
+    mean = (far * rng.standard_normal((40, 6))).astype(np.float32)
+    log_std = (np.log(spread) + rng.standard_normal((40, 6))).astype(np.float32)
+    x = mean[rng.integers(0, 40, (3, 5))] + np.float32(spread) * rng.standard_normal(
+        (3, 5, 6)).astype(np.float32)
+
+    def f(x, mean, log_std):
+        q = Normal.from_log_std(mean, log_std)
+        return Mixture(np.zeros(40, x.dtype), q).log_prob(x)
+
+    given, wide = (x, mean, log_std), tuple(np.float64(a) for a in (x, mean, log_std))
+    found, expected = f(*given), f(*wide)
+    assert found.dtype == np.float32 and found.shape == (3, 5)
+    np.testing.assert_allclose(found, expected, rtol=2e-6, atol=2e-6)
+    slopes = mg.grad(lambda *a: np.sum(f(*a)), (0, 1, 2))
+    for one, other in zip(slopes(*given), slopes(*wide)):
+        assert one.dtype == np.float32
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5 * np.abs(other).max())
+
+
+def test_an_infinite_vector_is_impossible_in_float32_too(rng):
+    q = Mixture(np.zeros(3, np.float32), Normal(rng.standard_normal((3, 2), np.float32), 1.0))
+    at = np.array([[np.inf, 0], [0, 0]], np.float32)
+    assert q.log_prob(at)[0] == -np.inf and np.isfinite(q.log_prob(at)[1])
+
+
 def test_logits_may_have_a_batch_that_components_lack(rng):
     logits, shared = rng.standard_normal((4, 3)), Normal(np.array([-3.0, 0, 3]), 0.1, event_ndim=0)
     p = Mixture(logits, shared)

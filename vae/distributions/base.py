@@ -105,6 +105,10 @@ class Distribution(ABC):
             density = self._log_density(x)
         return event_sum(density, self.event_ndim)
 
+    def log_prob_each(self, x: Any) -> Any:
+        """log p of x under each of the distributions in the last batch axis: (…, *batch, K)."""
+        return self.log_prob(np.expand_dims(x, -1 - self.event_ndim))
+
     def _log_density(self, x: Any) -> Any:
         """log p of each element of x, which lies in the support, for `log_prob` of this class."""
         raise NotImplementedError(f"{type(self).__name__} has neither _log_density nor log_prob")

@@ -93,7 +93,7 @@ class Mixture(Distribution):
         """log p(x) per event, in nats."""
         if not hasattr(x, "dtype"):
             x = np.asarray(x, self.dtype)
-        each = self.components.log_prob(np.expand_dims(x, self._axis))
+        each = self.components.log_prob_each(x)
         return event_sum(logsumexp(log_softmax(self.logits) + each, -1),
                          self.event_ndim - self.inner)
 

@@ -113,6 +113,33 @@ class Normal(Distribution):
         density = event_sum(self._log_density(x), self.event_ndim)
         return density if np.isfinite(untraced(density)).all() else super().log_prob(x)
 
+    def log_prob_each(self, x: Any) -> Any:
+        """log p of x (…, n) under each of K vectors: (…, K), by products of matrices.
+
+            Σ ((x - mean)/std)² = Σ x²/std² - 2 x mean/std² + mean²/std²
+
+        in float64, where little of it cancels; of float32 only, for which that is exact.
+        """
+        if not self._products_are_exact(x):
+            return super().log_prob_each(x)
+        x, mean, log_std = (a.astype(np.float64) for a in (x, self.mean, self.log_std))
+        precision = np.exp(-2 * log_std)
+        scaled = mean * precision
+        distance = np.square(x) @ precision.T - 2 * (x @ scaled.T) + (mean * scaled).sum(-1)
+        constant = log_std.sum(-1) + HALF_LOG_2PI * self.shape[-1]
+        return (-0.5 * distance - constant).astype(self.dtype)
+
+    def _products_are_exact(self, x: Any) -> bool:
+        """Whether K float32 vectors, whose rounding error in float64 is below 1e-6 nats."""
+        shapes = {self.mean.shape, self.std.shape, self.log_std.shape, self.shape}
+        if len(shapes) > 1 or len(self.shape) != 2 or self.event_ndim != 1:
+            return False
+        if not x.dtype == self.dtype == np.float32 or x.shape[-1:] != self.shape[-1:]:
+            return False
+        largest = np.maximum(np.abs(untraced(x)).max(initial=0), np.abs(untraced(self.mean)).max())
+        terms = np.square(np.float64(largest) / untraced(self.std).min()) * self.shape[-1]
+        return bool(terms < 1e9)
+
     def _log_density(self, x: Any) -> Any:
         z = (x - self.mean) / self.std
         return -0.5 * np.square(z) - self.log_std - HALF_LOG_2PI
