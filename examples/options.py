@@ -21,6 +21,12 @@ def rate(text: str) -> float:
     return float(text)
 
 
+def above_zero(text: str) -> float:
+    if rate(text) == 0:
+        raise ArgumentTypeError(f"{text!r}: a finite number above 0 is expected")
+    return float(text)
+
+
 def check_writable(folder: Path) -> None:
     """A folder that can't be written is found before training, not after."""
     try:

@@ -20,10 +20,9 @@ MINIGRAD = [["kernels"], ["archive"], ["table"], ["methods"], ["watch"], ["marks
             ["blame"], ["check"], ["nn"], ["optim"], ["debugging"], ["inspect"], ["explain"], [""],
             ["testing"]]
 VAE = [["noise"], ["data"], ["distributions"], ["networks"], ["likelihoods"], ["flows"], ["models"],
-       ["schedules"], ["objectives"], ["estimators"], ["evaluation"], ["training"], ["doctor"],
-       ["priors"], ["posteriors"], ["exact"], ["lab"],
-       ["progress", "figures"], ["report", "sklearn"],
-       [""]]
+       ["schedules"], ["objectives"], ["estimators"], ["evaluation"], ["uses"], ["training"],
+       ["doctor"], ["priors"], ["posteriors"], ["exact"], ["lab"], ["progress", "figures"],
+       ["report", "sklearn"], [""]]
 FORBIDDEN = [  # (who, what): narrower than the order above
     ("minigrad.kernels", "minigrad", "minigrad.kernels"),
     ("minigrad.tree", "minigrad", None),

@@ -13,6 +13,7 @@ from vae import (
     priors,
     report,
     schedules,
+    uses,
 )
 from vae.distributions import (
     Bernoulli,
@@ -97,5 +98,5 @@ __all__ = [
     "free_bits_elbo", "inference_gap", "kl", "kl_by_dimension", "kl_estimate", "kl_per_dimension",
     "kl_upper_bound", "lab", "likelihoods", "log_likelihood", "memorisation", "models", "noise",
     "posteriors", "priors", "rate_distortion", "recognised", "report", "sample_quality",
-    "schedules", "straight_through",
+    "schedules", "straight_through", "uses",
 ]  # fmt: skip

@@ -65,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
     p.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     p.add_argument("--epochs", type=int, default=50)
     p.add_argument("--samples", type=int, default=1000, help="K of log p(x)")
-    p.add_argument("--images", type=int, default=2000, help="of the test set, drawn, the same for all")
+    p.add_argument("--images", type=int, default=2000, help="of the test set, drawn")
     p.add_argument("--train", type=int, help="so many training images only")
     args = p.parse_args(arguments)
     args.out.mkdir(parents=True, exist_ok=True)

@@ -105,6 +105,11 @@ class Distribution(ABC):
             density = self._log_density(x)
         return event_sum(density, self.event_ndim)
 
+    @property
+    def centre(self) -> Any:
+        """One point that stands for the distribution: its mean, where the class says no other."""
+        return self.mean
+
     def log_prob_each(self, x: Any) -> Any:
         """log p of x under each of the distributions in the last batch axis: (…, *batch, K)."""
         return self.log_prob(np.expand_dims(x, -1 - self.event_ndim))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,11 @@ class MaskedDense:
 
     def __call__(self, x: Any) -> Any:
         return affine(x, self.weight * self.mask, self.bias)
+
+    def masked(self) -> Callable[[Any], Any]:
+        """The same for several calls: the weight is masked once."""
+        weight = self.weight * self.mask
+        return lambda x: affine(x, weight, self.bias)
 
 
 class Made:
@@ -64,8 +69,15 @@ class Made:
             if context is not None:
                 x, context = x + self.from_context(context), None
             x = np.tanh(x)
-        n, out = self.last.bias.shape[0] // self.parts, self.last(x)
+        out = self.last(x)
+        n = out.shape[-1] // self.parts
         return [out[..., i * n:(i + 1) * n] for i in range(self.parts)]
+
+    def masked(self) -> Made:
+        """The same network for several calls: the weights are masked once."""
+        other = copy.copy(self)
+        other.layers, other.last = [layer.masked() for layer in self.layers], self.last.masked()
+        return other
 
 
 class InverseAutoregressive(Flow):
@@ -97,21 +109,22 @@ class InverseAutoregressive(Flow):
     def forward(self, z: Any) -> tuple[Any, Any]:
         """z' (…, n), and log |det ∂z'/∂z| (…) in nats."""
         self._check(z)
-        shift, s = self._by(z)
+        shift, s = self._by(self.network, z)
         return sigmoid(s) * z + sigmoid(-s) * shift, log_sigmoid(s).sum(-1)
 
     def inverse(self, z: Any) -> Any:
         """z of z' in n passes: after the k-th the first k dimensions are what they must be."""
         self._check(z)
-        start = z
+        start, network = z, self.network.masked()
         for _ in range(self.n):
-            shift, s = self._by(start)
+            shift, s = self._by(network, start)
             start = (z - sigmoid(-s) * shift) / sigmoid(s)
         return start
 
-    def _by(self, z: Any) -> tuple[Any, Any]:
+    def _by(self, network: Made, z: Any) -> tuple[Any, Any]:
+        """m and s."""
         if self.n_context and self.context is None:
             raise ValueError(f"InverseAutoregressive with n_context={self.n_context} has no "
                              "context: take flow.given(h), as vae.flows.ToTransformed does")
-        shift, s = self.network(z, self.context)
+        shift, s = network(z, self.context)
         return shift, bounded(s, MOST)

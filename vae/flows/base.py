@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,18 @@ class Flow(ABC):
     @abstractmethod
     def forward(self, z: Any) -> tuple[Any, Any]:
         """z' (…, n), and log |det ∂z'/∂z| (…) in nats."""
+
+    @staticmethod
+    def through(flows: Sequence[Flow], z: Any) -> tuple[Any, Any]:
+        """`forward` of one after the other, flows of one class: z', and all log-determinants' sum.
+
+        A class whose layers are faster together does them so.
+        """
+        log_det = 0
+        for flow in flows:
+            z, more = flow.forward(z)
+            log_det = log_det + more
+        return z, log_det
 
     def inverse(self, z: Any) -> Any:
         """The z (…, n) that `forward` maps to this one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import DTypeLike
 from minigrad.nn import Dense, zeros
 from minigrad.tensor import Tensor, untraced
 from vae.flows.base import LEAST, Flow, dimensions, positive
+from vae.flows.recurrence import tanh_recurrence
 
 SHIFT = math.log(math.expm1(1 - LEAST))  # positive(SHIFT) is 1
 TINY = 1e-18  # beside ‖w‖², so that w = 0 is allowed
@@ -48,11 +50,19 @@ class Planar(Flow):
     def forward(self, z: Any) -> tuple[Any, Any]:
         """z' (…, n), and log |det ∂z'/∂z| (…) in nats."""
         self._check(z)
-        u, slope = self._constrained()
+        u, slope = _constrained(self.u, self.w)
         t = np.tanh(self._along(z))
-        squared = np.square(t)
-        # 1 + wᵀû (1 - tanh²) as a sum of positive numbers
-        return z + u * t[..., None], np.log(squared + slope * (1 - squared))
+        return z + u * t[..., None], _log_det(t, slope)
+
+    @staticmethod
+    def through(flows: Sequence[Flow], z: Any) -> tuple[Any, Any]:
+        """`forward` of one after the other, in one pass for all: see `_chain`."""
+        first = flows[0]
+        if len(flows) == 1 or any(type(f) is not Planar or f.w.shape != first.w.shape
+                                  for f in flows):
+            return Flow.through(flows, z)
+        first._check(z)
+        return _chain(*(np.stack([getattr(f, name) for f in flows]) for name in "uwb"), z)
 
     def inverse(self, z: Any) -> Any:
         """z of z': one equation in a = wᵀz + b is solved, a + wᵀû tanh a = wᵀz' + b.
@@ -60,7 +70,7 @@ class Planar(Flow):
         To rounding; differentiable up to third order.
         """
         self._check(z)
-        u, slope = self._constrained()
+        u, slope = _constrained(self.u, self.w)
         target = self._along(z)
         a = _root(untraced(target), untraced(slope))
         for _ in range(2):  # from the root on, a Newton step doubles the orders that are exact
@@ -73,12 +83,6 @@ class Planar(Flow):
         """wᵀz + b."""
         return (z @ self.w if self.w.ndim == 1 else (z * self.w).sum(-1)) + self.b
 
-    def _constrained(self) -> tuple[Any, Any]:
-        """û, and 1 + wᵀû > 0, which is the slope in the middle."""
-        product = (self.w * self.u).sum(-1)
-        slope = positive(product + SHIFT)
-        lack = (slope - 1 - product) / (np.square(self.w).sum(-1) + TINY)
-        return self.u + lack[..., None] * self.w, slope
 
 
 class ToPlanar:
@@ -93,6 +97,41 @@ class ToPlanar:
         """The flow of each row of h."""
         raw, n = self.linear(h), self.n
         return Planar.of(raw[..., :n], raw[..., n:2 * n], raw[..., 2 * n])
+
+
+def _constrained(u: Any, w: Any) -> tuple[Any, Any]:
+    """û, and 1 + wᵀû > 0, which is the slope in the middle."""
+    product = (w * u).sum(-1)
+    slope = positive(product + SHIFT)
+    lack = (slope - 1 - product) / (np.square(w).sum(-1) + TINY)
+    return u + lack[..., None] * w, slope
+
+
+def _log_det(t: Any, slope: Any) -> Any:
+    """log(1 + wᵀû (1 - t²)), of a sum of positive numbers."""
+    squared = np.square(t)
+    return np.log(squared + slope * (1 - squared))
+
+
+def _chain(u: Any, w: Any, b: Any, z: Any) -> tuple[Any, Any]:
+    """Of K layers, u and w (K, …, n), b (K, …): every layer adds to z along its û alone, so
+
+        a_k = w_kᵀ z_0 + b_k + Σ_{j<k} (w_kᵀ û_j) tanh a_j,   z_K = z_0 + Σ_k û_k tanh a_k
+
+    and what goes from layer to layer are K numbers a row, not n.
+    """
+    u, slope = _constrained(u, w)
+    n = z.shape[-1]
+    if u.ndim == 2:  # the same for all rows: products of matrices
+        rows = np.reshape(z, (math.prod(z.shape[:-1]), n))
+        t = tanh_recurrence(w @ rows.T + b[:, None], w @ u.T)
+        log_det = _log_det(t, slope[:, None]).sum(0)
+        return z + np.reshape(t.T @ u, z.shape), np.reshape(log_det, z.shape[:-1])
+    extra = (1,) * (z.ndim - u.ndim + 1)  # of several draws a row
+    u, w, b, slope = (np.reshape(p, (len(p), *extra, *p.shape[1:])) for p in (u, w, b, slope))
+    across = np.moveaxis(w, 0, -2) @ np.moveaxis(u, 0, -1)
+    t = tanh_recurrence((w * z).sum(-1) + b, np.moveaxis(across, (-2, -1), (0, 1)))
+    return z + (t[..., None] * u).sum(0), _log_det(t, slope).sum(0)
 
 
 def _root(target: ndarray, slope: ndarray) -> ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,13 +76,18 @@ class Transformed(Distribution):
 
     def _sample(self, shape: tuple[int, ...], rng: Generator) -> Any:
         start = self.base.sample(shape, rng=rng)
-        z, log_det = start, 0
-        for flow in self.flows:
-            z, more = flow.forward(z)
-            log_det = log_det + more
+        z, log_det = self._through(start)
         if z is not start:
             _drawn[z] = Drawn(self, untraced(z).copy(), start, log_det)
         return z
+
+    def _through(self, z: Any) -> tuple[Any, Any]:
+        """z' after all flows, and the sum of their log-determinants."""
+        log_det = 0
+        for kind, flows in groupby(self.flows, type):
+            z, more = kind.through(list(flows), z)
+            log_det = log_det + more
+        return z, log_det
 
     @np.errstate(over="ignore")  # a log density may be below every number
     def log_prob(self, x: Any) -> Any:
@@ -98,6 +104,14 @@ class Transformed(Distribution):
             log_det = log_det + more
         density = self.base.log_prob(z) + log_det
         return np.where(outside[..., 0], -np.inf, density) if outside.any() else density
+
+    @property
+    def centre(self) -> Any:
+        """Where the flows take the base's mean: one point within the mass, and not the mean.
+
+        Of a base whose mean is its median, flows of one dimension take it to the median.
+        """
+        return self._through(self.base.mean)[0]
 
     @property
     def mean(self) -> Any:
@@ -124,7 +138,7 @@ class Transformed(Distribution):
 
 
 NO_MOMENT = ("Transformed has no {0} in closed form; estimate it: "
-             "q.sample((n,), rng=rng).{0}(0)")
+             "q.sample((n,), rng=rng).{0}(0); q.centre is where the flows take the base's mean")
 
 
 class ToTransformed:

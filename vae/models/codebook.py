@@ -262,3 +262,12 @@ def check_codes(codes: Any, n_codes: int) -> None:
     if codes.size and not 0 <= codes.min() <= codes.max() < n_codes:
         raise ValueError(f"codes from {codes.min()} to {codes.max()}: those of this codebook are "
                          f"0 to {n_codes - 1}")
+
+
+def check_positions(codes: Any, shape: tuple[int, ...], n_codes: int) -> int:
+    """The number of positions; raises unless these are codes (n, *shape)."""
+    check_codes(codes, n_codes)
+    if codes.ndim != len(shape) + 1 or codes.shape[1:] != shape:
+        raise ValueError(f"codes of shape {codes.shape} for a prior over {shape} positions a "
+                         f"datum: {('n', *shape)} is expected")
+    return math.prod(shape)

@@ -12,7 +12,8 @@ from numpy.random import Generator
 from minigrad.nn.initialisers import Initialiser, glorot_uniform, zeros
 from minigrad.tensor import untraced
 from vae.distributions import Distribution, Normal
-from vae.models.gaussian import VAE
+from vae.models.fitting import require_fit
+from vae.models.gaussian import VAE, interval
 from vae.networks import Head, ToBernoulli, ToNormal, dense
 
 
@@ -34,8 +35,13 @@ class ConditionalVAE(VAE):
                  prior: Distribution | Callable[[], Distribution], n_y: int):
         if n_y < 1:
             raise ValueError(f"ConditionalVAE(n_y={n_y}): a label has at least one number")
-        super().__init__(encoder, decoder, prior)
         self.n_y = n_y
+        super().__init__(encoder, decoder, prior)
+
+    def _require_fit(self) -> None:
+        y = np.zeros((1, self.n_y), np.float32)
+        require_fit(lambda x: self.posterior(np.concatenate([x, y], axis=-1)),
+                    lambda z: self.likelihood(z).given(y), self.prior)
 
     def rows(self, x: Any, labels: Any) -> Any:
         """Rows [x, y] (n, n_x + n_y), with the dtype of x; labels as of `label_rows`."""
@@ -60,22 +66,20 @@ class ConditionalVAE(VAE):
         return self.likelihood(prior.sample((len(y),), rng=rng)).given(y).mean
 
     def reconstruct(self, x: Any, labels: Any = None) -> Any:
-        """E[x|z, y] at the mean of q(z|x, y), of rows [x, y].
+        """E[x|z, y] at the centre of q(z|x, y), of rows [x, y].
 
         labels: others for the decoder than those of the rows: the same code as another label.
         """
         y = (x[..., -self.n_y:] if labels is None
              else label_rows(labels, self.n_y, dtype=untraced(x).dtype))
-        return self.likelihood(self.posterior(x).mean).given(y).mean
+        return self.likelihood(self.posterior(x).centre).given(y).mean
 
     def predict_interval(self, x: Any = None, k: float = 3, *, z: Any = None) -> tuple[Any, Any]:
         """As of `VAE`, of rows [x, y]; for a code take `likelihood(z).given(y)`."""
         if z is not None or x is None:
             raise TypeError("ConditionalVAE.predict_interval: give rows [x, y]; of a code z its "
                             "label would be missing: take model.likelihood(z).given(y)")
-        y = x[..., -self.n_y:]
-        return VAE(self.encoder, lambda z: self.likelihood(z).given(y), self.prior
-                   ).predict_interval(x, k)
+        return interval(self.likelihood(self.posterior(x).centre).given(x[..., -self.n_y:]), k)
 
 
 class LabelledLikelihood:

@@ -14,6 +14,7 @@ from minigrad.functions import relu
 from minigrad.nn import Conv2d, ConvTranspose2d, Dense, Flatten, Reshape, Sequential
 from minigrad.nn.initialisers import Initialiser, glorot_uniform, zeros
 from vae.distributions import Distribution, Normal
+from vae.models.fitting import require_fit
 from vae.networks import Head, OverRows, ToBernoulli, ToNormal, as_it_is, dense, part_by_part
 
 
@@ -24,12 +25,19 @@ class VAE:
     as `nn.Sequential`; the likelihood is whichever the decoder ends in.  prior: p(z), or a callable
     without arguments that gives it, such as a `networks.LearnedNormal`, which is asked anew in each
     step.  Parameters are found in attributes, not within a lambda.
+
+    Raises TypeError for parts that give no distribution, and ValueError for those that don't fit
+    each other: see `vae.models.fitting`.
     """
 
     def __init__(self, encoder: Callable[[Any], Distribution],
                  decoder: Callable[[Any], Distribution],
                  prior: Distribution | Callable[[], Distribution]):
         self.encoder, self.decoder, self.given_prior = encoder, decoder, prior
+        self._require_fit()
+
+    def _require_fit(self) -> None:
+        require_fit(self.posterior, self.likelihood, self.prior)
 
     @property
     def prior(self) -> Distribution:
@@ -49,24 +57,28 @@ class VAE:
         return self.likelihood(self.prior.constant().sample((n,), rng=rng)).mean
 
     def reconstruct(self, x: Any) -> Any:
-        """E[x|z] at the mean of q(z|x)."""
-        return self.likelihood(self.posterior(x).mean).mean
+        """E[x|z] at the centre of q(z|x): its mean; of a flow, where it takes the base's mean."""
+        return self.likelihood(self.posterior(x).centre).mean
 
     def predict_interval(self, x: Any = None, k: float = 3, *, z: Any = None) -> tuple[Any, Any]:
         """E[x|z] - k·std and E[x|z] + k·std of p(x|z), element by element, in the units of x.
 
-        z: the code; where x is given instead, the mean of q(z|x).  The interval is that of x's own
-        noise at this z, and knows nothing of how uncertain z is.  For a Gaussian likelihood k = 1,
-        2, 3 is 68.3, 95.4, 99.7 %; for any at least 1 - 1/k² (Chebyshev).  It may leave the range
-        of x.  Raises TypeError unless one of x and z is given, ValueError for k ≤ 0.
+        z: the code; where x is given instead, the centre of q(z|x).  The interval is that of x's
+        own noise at this z, and knows nothing of how uncertain z is.  For a Gaussian likelihood
+        k = 1, 2, 3 is 68.3, 95.4, 99.7 %; for any at least 1 - 1/k² (Chebyshev).  It may leave the
+        range of x.  Raises TypeError unless one of x and z is given, ValueError for k ≤ 0.
         """
         if (x is None) == (z is None):
             raise TypeError("predict_interval of x, or of z=…: give one of the two")
-        if not 0 < k < math.inf:
-            raise ValueError(f"predict_interval(k={k}): a number of standard deviations above 0")
-        p = self.likelihood(self.posterior(x).mean if z is None else z)
-        mean, spread = p.mean, float(k) * np.sqrt(p.variance)
-        return mean - spread, mean + spread
+        return interval(self.likelihood(self.posterior(x).centre if z is None else z), k)
+
+
+def interval(p: Distribution, k: float) -> tuple[Any, Any]:
+    """mean - k·std and mean + k·std of p.  Raises ValueError for k ≤ 0."""
+    if not 0 < k < math.inf:
+        raise ValueError(f"predict_interval(k={k}): a number of standard deviations above 0")
+    mean, spread = p.mean, float(k) * np.sqrt(p.variance)
+    return mean - spread, mean + spread
 
 
 def dense_vae(n_x: int = 784, hidden: Sequence[int] = (500,), n_z: int = 20, *, rng: Generator,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy import ndarray
@@ -22,12 +22,25 @@ from vae.models.codebook import (
     MovingCodebook,
     Quantised,
     Usage,
-    check_codes,
+    check_positions,
 )
 from vae.networks import Head, ToBernoulli, as_it_is, part_by_part
 
 if TYPE_CHECKING:
     from vae.objectives import Weighted
+
+
+class Prior(Protocol):
+    """p(codes) of codes (n, *shape), whole numbers below n_codes."""
+
+    shape: tuple[int, ...]
+    n_codes: int
+
+    def log_prob(self, codes: ndarray) -> Any:
+        """(n,), in nats."""
+
+    def sample(self, n: int, *, rng: Generator) -> ndarray:
+        """(n, *shape)."""
 
 
 class UniformCodes:
@@ -38,7 +51,7 @@ class UniformCodes:
 
     def log_prob(self, codes: ndarray) -> ndarray:
         """log p of codes (n, *shape), (n,) in nats: -positions·log n_codes."""
-        _check_positions(codes, self.shape, self.n_codes)
+        check_positions(codes, self.shape, self.n_codes)
         return np.full(len(codes), -math.prod(self.shape) * math.log(self.n_codes))
 
     def sample(self, n: int, *, rng: Generator) -> ndarray:
@@ -74,7 +87,7 @@ class CountedCodes:
 
     def count(self, codes: ndarray) -> None:
         """Add codes (n, *shape) to the counts."""
-        positions = _check_positions(codes, self.shape, self.n_codes)
+        positions = check_positions(codes, self.shape, self.n_codes)
         flat = np.arange(positions) * self.n_codes + codes.reshape(len(codes), positions)
         found = np.bincount(flat.ravel(), minlength=self.counts.size)
         self.counts += found.reshape(self.counts.shape)
@@ -87,7 +100,7 @@ class CountedCodes:
 
     def log_prob(self, codes: ndarray) -> ndarray:
         """log p of codes (n, *shape), (n,) in nats, float64."""
-        positions = _check_positions(codes, self.shape, self.n_codes)
+        positions = check_positions(codes, self.shape, self.n_codes)
         log_p = np.log(self.probabilities).reshape(positions, self.n_codes)
         flat = codes.reshape(len(codes), positions)
         return log_p[np.arange(positions), flat].sum(axis=1)
@@ -106,24 +119,41 @@ class VQVAE:
     """x -> encodings z_e -> the nearest vectors z_q of a codebook -> p(x|z_q).
 
     encoder: x (n, …) -> (n, positions, dimensions) or (n, height, width, dimensions).
-    decoder: the like -> p(x|z).  prior: p(codes), such as `CountedCodes`, with `log_prob` and
-    `sample`; None: all codes are equally probable, and nothing can be sampled.
+    decoder: the like -> p(x|z).  prior: a `Prior`, such as `CountedCodes`; None: all codes are
+    equally probable, and nothing can be sampled.
     """
 
     def __init__(self, encoder: Callable[[Any], Any], codebook: AnyCodebook,
                  decoder: Callable[[Any], Distribution],
-                 prior: UniformCodes | CountedCodes | None = None):
-        if prior is not None and prior.n_codes != codebook.n_codes:
+                 prior: Prior | None = None):
+        self.encoder, self.codebook, self.decoder = encoder, codebook, decoder
+        self.given_prior: Prior | None = None
+        self.prior = prior
+
+    @property
+    def prior(self) -> Prior | None:
+        """p(codes).  To set it raises ValueError where it does not fit the codebook, or is over
+        other positions than the one before.
+        """
+        return self.given_prior
+
+    @prior.setter
+    def prior(self, prior: Prior | None) -> None:
+        if prior is not None and prior.n_codes != self.codebook.n_codes:
             raise ValueError(f"a prior over {prior.n_codes} codes for a codebook of "
-                             f"{codebook.n_codes}: the numbers of codes must be equal")
-        self.encoder, self.codebook, self.decoder, self.prior = encoder, codebook, decoder, prior
+                             f"{self.codebook.n_codes}: the numbers of codes must be equal")
+        before = self.given_prior
+        if prior is not None and before is not None and prior.shape != before.shape:
+            raise ValueError(f"a prior over {prior.shape} positions for a model with "
+                             f"{before.shape} positions a datum: they must be equal")
+        self.given_prior = prior
 
     def quantise(self, x: Any) -> tuple[Any, Quantised]:
         """The encodings z_e of x, and their `Quantised`."""
         z = self.encoder(x)
         return z, self.codebook.quantise(z)
 
-    def log_prior(self, codes: ndarray) -> ndarray:
+    def log_prior(self, codes: ndarray) -> Any:
         """log p(codes) of codes (n, …), (n,) in nats."""
         prior = self.prior or UniformCodes(codes.shape[1:], self.codebook.n_codes)
         return prior.log_prob(codes)
@@ -228,6 +258,8 @@ def dense_vqvae(n_x: int, hidden: Sequence[int] = (200,), positions: int = 16, n
 
     hidden, start, likelihood: as of `dense_vae`.  decay: of a `MovingCodebook`; None: a `Codebook`.
     """
+    if positions < 1:
+        raise ValueError(f"dense_vqvae(positions={positions}): at least one code a datum")
     init = {"rng": rng, "weight": weight, "bias": bias}
     sizes, n_z = [n_x, *hidden], positions * dimensions
     encoder: list[Callable] = []
@@ -257,6 +289,8 @@ def conv_vqvae(size: tuple[int, int] = (28, 28), channels: Sequence[int] = (32, 
     likelihood: as of `conv_vae`.  decay: of a `MovingCodebook`; None: a `Codebook`.  Raises
     ValueError for a size that can't be halved so often.
     """
+    if not channels:
+        raise ValueError("conv_vqvae(channels=()): at least one layer that halves the image")
     times = 2 ** len(channels)
     if any(n < times or n % times for n in size):
         raise ValueError(f"conv_vqvae of {size[0]}x{size[1]} images with {len(channels)} layers "
@@ -280,12 +314,3 @@ def conv_vqvae(size: tuple[int, int] = (28, 28), channels: Sequence[int] = (32, 
     codes = tuple(n // times for n in size)
     return VQVAE(Sequential(*encoder), _book(n_codes, dimensions, decay, rng),
                  Sequential(*decoder, last, part_by_part, head), UniformCodes(codes, n_codes))
-
-
-def _check_positions(codes: Any, shape: tuple[int, ...], n_codes: int) -> int:
-    """The number of positions; raises unless these are codes (n, *shape)."""
-    check_codes(codes, n_codes)
-    if codes.ndim != len(shape) + 1 or codes.shape[1:] != shape:
-        raise ValueError(f"codes of shape {codes.shape} for a prior over {shape} positions a "
-                         f"datum: {('n', *shape)} is expected")
-    return math.prod(shape)
