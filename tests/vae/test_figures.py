@@ -139,7 +139,7 @@ def test_the_manifold_shows_z1_to_the_right_and_z2_upwards(monkeypatch, tmp_path
     sheets = []
     monkeypatch.setattr("vae.figures.models.sheet",
                         lambda path, images, *rest: sheets.append(images))
-    code = VAE(lambda x: None, lambda z: Normal(z, np.ones_like(z)), Normal.standard(2))
+    code = VAE(None, lambda z: Normal(z, np.ones_like(z)), Normal.standard(2))
     figures.manifold(tmp_path / "m.png", code, (1, 2), "codes", side=5)
     grid = sheets[0].reshape(5, 5, 2)
     steps = np.array([-2.05375, -0.64335, 0, 0.64335, 2.05375])  # 2, 26, 50, 74, 98 %

@@ -27,7 +27,7 @@ class VAE:
     step.  Parameters are found in attributes, not within a lambda.
 
     Raises TypeError for parts that give no distribution, and ValueError for those that don't fit
-    each other: see `vae.models.fitting`.
+    each other: see `vae.models.fitting`.  A part that isn't needed may be None.
     """
 
     def __init__(self, encoder: Callable[[Any], Distribution],
@@ -37,7 +37,8 @@ class VAE:
         self._require_fit()
 
     def _require_fit(self) -> None:
-        require_fit(self.posterior, self.likelihood, self.prior)
+        if not any(part is None for part in (self.encoder, self.decoder, self.given_prior)):
+            require_fit(self.posterior, self.likelihood, self.prior)
 
     @property
     def prior(self) -> Distribution:
