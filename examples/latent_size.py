@@ -68,10 +68,10 @@ def main(arguments: list[str] | None = None) -> int:
         {"data": data.name, "epochs": args.epochs, "hidden": args.hidden, "seeds": args.seeds,
          "unit": "nats per image", "table": table}, indent=1) + "\n")
     if not args.no_plots:
-        from vae.figures.blur import side_by_side  # matplotlib takes a second to load
-        side_by_side(args.out / "latent_size.png", same_noise(models, args.seed),
-                     f"{data.name}, epoch {args.epochs}: E[x|z], the first five of the ten numbers "
-                     "are the five", columns=COLUMNS)
+        from vae import figures  # matplotlib takes a second to load
+        figures.side_by_side(args.out / "latent_size.png", same_noise(models, args.seed),
+                             f"{data.name}, epoch {args.epochs}: E[x|z], the first five of the "
+                             "ten numbers are the five", columns=COLUMNS)
     print(f"results in {args.out} ({time.perf_counter() - began:.0f} s)")
     return 0
 

@@ -206,8 +206,8 @@ def show(found: dict[str, Any]) -> None:
 # -- pictures -------------------------------------------------------------------------------------
 def draw(out: Path, autoencoder: Any, both: vae.VAE, forces: dict[str, vae.VAE], boxes: list[Box],
          found: dict[str, Any], data: Data) -> None:
-    from vae.figures import plane  # matplotlib takes a second to load
-    from vae.figures.evaluation import rate_distortion
+    from vae import figures  # matplotlib takes a second to load
+    from vae.figures import plane
 
     plane.planes(out / "plane-scatter.png", [
         plane.Plane("autoencoder; red: the largest boxes without a code",
@@ -215,17 +215,18 @@ def draw(out: Path, autoencoder: Any, both: vae.VAE, forces: dict[str, vae.VAE],
         plane.Plane("VAE, means of q(z|x)", codes(both, data.train))], data.train_labels)
     across = np.stack([lerp(box.low, box.high, 10) for box in boxes]).astype(np.float32)
     drawn = mg.nn.frozen(both).sample(100, rng=np.random.default_rng(0))
-    plane.sheets(out / "plane-box.png", {
+    figures.side_by_side(out / "plane-box.png", {
         "autoencoder: across each of the empty boxes":
             as_images(decoded(autoencoder, across)),
-        "VAE: z drawn from the prior": as_images(drawn)}, 10)
+        "VAE: z drawn from the prior": as_images(drawn)}, "E[x|z]", columns=10)
     i, j = (rows[:1] for rows in different(data.labels, 1, np.random.default_rng(3)))
     rows = {}
     for name, model in (("autoencoder", autoencoder), ("VAE", both)):
         z = codes(model, data.test)
         rows |= {f"{name}, {path.__name__}": as_images(decoded(model, path(z[i], z[j], ROW))[:, 0])
                  for path in (lerp, slerp)}
-    plane.rows(out / "plane-path.png", rows, "from one test image to another: E[x|z] on the way")
+    figures.labelled_rows(out / "plane-path.png", rows,
+                          "from one test image to another: E[x|z] on the way")
     three = {"reconstruction only": forces["reconstruction only"], "KL only": forces["KL only"],
              "both (β = 1)": both}
     told = {row["objective"]: row for row in found["forces"]}
@@ -234,7 +235,7 @@ def draw(out: Path, autoencoder: Any, both: vae.VAE, forces: dict[str, vae.VAE],
         plane.Plane(f"{name}: mean σ {titles[name]['sigma']:.3f}, μ spread "
                     f"{titles[name]['mu']:.2f}", codes(model, data.test))
         for name, model in three.items()], data.labels)
-    rate_distortion(out / "plane-rates.png", found["rate_distortion"], "two dimensions")
+    figures.rate_distortion(out / "plane-rates.png", found["rate_distortion"], "two dimensions")
 
 
 def as_images(x: ndarray) -> ndarray:

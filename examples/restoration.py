@@ -162,13 +162,13 @@ def by_components(linear: vae.exact.LinearGaussian, seen: uses.Observation, rows
 
 
 def pictures(out: Path, tasks: list[Task], name: str) -> None:
-    from vae.figures import restoration  # matplotlib takes a second to load
+    from vae import figures  # matplotlib takes a second to load
 
     for task in tasks:
         rows = {"image": task.truth, "given": task.given, **task.restored}
         rows.pop("noisy" if "noisy" in rows else "nearest", None)  # as it is given
         stem = task.name.partition(", σ")[0].partition(", x")[0].replace(", ", "-")
-        restoration.restored(out / f"{stem.replace(' ', '-')}.png", {
+        figures.labelled_rows(out / f"{stem.replace(' ', '-')}.png", {
             key: x[:SHOWN].reshape(-1, *SIZE) for key, x in rows.items()},
             f"{task.name}: test images of {name}")
 

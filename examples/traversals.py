@@ -73,13 +73,13 @@ def main(arguments: list[str] | None = None) -> int:
         {"data": data.name, "kl": kl[order].tolist(), "dimension": order.tolist(),
          "changed": changed.tolist(), "ink": brightness.tolist()}, indent=1) + "\n")
     if not args.no_plots:
-        from vae.figures import plane  # matplotlib takes a second to load
+        from vae import figures  # matplotlib takes a second to load
 
-        plane.rows(args.out / "plane-traversals.png", {
+        figures.labelled_rows(args.out / "plane-traversals.png", {
             f"z{j}: {kl[j]:.2f} nats": row.reshape(-1, 28, 28)
             for j, row in zip([*order[:ROWS], order[-1]], [*along[:ROWS], along[-1]])},
             "one dimension from -3 to 3: those with the largest KL, and that with the least")
-        plane.rows(args.out / "plane-attribute.png", {
+        figures.labelled_rows(args.out / "plane-attribute.png", {
             f"a light {c}": row.reshape(-1, 28, 28) for c, row in enumerate(moved.swapaxes(0, 1))},
             "the direction of heavy strokes, added -1 to 2 times")
     print(f"\nresults in {args.out}")

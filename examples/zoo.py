@@ -27,7 +27,7 @@ import minigrad as mg
 import vae
 from minigrad import archive
 
-SAMPLES, FOREVER = 20, 1_000_000  # epochs: the time ends training
+SAMPLES, FOREVER = 16, 1_000_000  # epochs: the time ends training
 COLUMNS = {"parameters": "parameters", "seconds": "seconds", "epochs": "epochs",
            "elbo": "test ELBO, nats", "log_p": "log p(x), nats", "active": "active units",
            "error": "squared error"}
@@ -166,12 +166,16 @@ def trained(name: str, seed: int, args: argparse.Namespace, data: vae.data.Datas
     if history.interrupted and not deadline.passed:
         raise KeyboardInterrupt
     made.family.finish(made.model, made.protocol.evaluation(made.train))
-    images = made.family.sample(made.model, SAMPLES, rng=np.random.default_rng(0))
+    some = made.test[:SAMPLES]
+    images = {"test images": made.family.pixels(some),
+              "E[x|z]": made.family.reconstruct(made.model, some),
+              "drawn": made.family.sample(made.model, SAMPLES, rng=np.random.default_rng(0))}
     return {"model": name, "seed": seed, "setting": setting(args, data),
             "note": made.family.told(), "parameters": made.n_parameters, "seconds": seconds,
             "epochs": deadline.steps / steps, **worth(args, made),
             "findings": [f.as_dict() for f in diagnose(own, made, history) or ()],
-            "samples": None if images is None else np.round(images, 3).tolist()}
+            "images": {k: None if v is None else np.round(v, 3).tolist()
+                       for k, v in images.items()}}
 
 
 def worth(args: argparse.Namespace, made: Made) -> dict[str, Any]:
@@ -254,12 +258,15 @@ def page(args: argparse.Namespace, data: vae.data.Dataset, rows: list[dict], res
     """samples.png, and zoo.html."""
     from vae import figures  # matplotlib takes a second to load
 
-    images = {}
+    drawn = {}
     for r in results:
-        images.setdefault(r["model"], r["samples"] and np.array(r["samples"], np.float32))
+        images = {name: some and np.array(some, np.float32).reshape(-1, *data.test.shape[1:3])
+                  for name, some in r["images"].items()}
+        drawn.setdefault(r["model"], images["drawn"])
+        figures.labelled_rows(args.out / f"{r['model']}-{r['seed']}.png", images,
+                              f"{data.name}: {FAMILIES[r['model']].about}")
     picture = args.out / "samples.png"
-    figures.samples_by_model(picture, images, data.test.shape[1:3],
-                             f"{data.name}: E[x|z] for z drawn from the prior")
+    figures.labelled_rows(picture, drawn, f"{data.name}: E[x|z] for z drawn from the prior")
     units = {"seconds": "s", "elbo": "nats per image", "log_p": "nats per image"}
     metrics = {found["model"]: {COLUMNS[k]: (found[k], found[f"{k}_se"], units.get(k))
                                 for k in COLUMNS if found[k] is not None} for found in rows}

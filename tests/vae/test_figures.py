@@ -60,6 +60,11 @@ def drawn(monkeypatch):
 
 WRITERS = {
     "sheet": lambda path, model, x: figures.sheet(path, x.reshape(-1, *SHAPE), 5, "a title"),
+    "labelled_rows": lambda path, model, x: figures.labelled_rows(
+        path, {"some": x[:9].reshape(-1, *SHAPE), "nothing": None,
+               "smaller": x[:7].reshape(-1, *SHAPE)[:, ::2, ::3]}, "a title"),
+    "side_by_side": lambda path, model, x: figures.side_by_side(
+        path, {"one": x.reshape(-1, *SHAPE), "other": x.reshape(-1, *SHAPE)}, "a title", columns=5),
     "reconstructions": lambda path, model, x: figures.reconstructions(path, model, x, SHAPE, "d"),
     "samples": lambda path, model, x: figures.samples(path, model, SHAPE, "digits"),
     "curves": lambda path, model, x: figures.curves(path, ROWS, "digits", "log-likelihood"),

@@ -221,14 +221,12 @@ def test_a_lattice_is_laid_out_as_images_are():
 
 # -- pictures --------------------------------------------------------------------------------------
 def test_pictures_are_written_and_have_colours(tmp_path, rng):
-    z, labels, grey = rng.standard_normal((50, 2)), np.arange(50) % 10, rng.random((6, 8, 8))
+    z, labels = rng.standard_normal((50, 2)), np.arange(50) % 10
     panel = plane.Plane("codes", z, empty_boxes(z))
     model = vae.dense_vae(2, (4,), 2, rng=rng, likelihood=vae.likelihoods.ToLearnedGaussian)
     at = np.linspace(-3, 3, 50)
     for name, draw in {
             "planes": lambda path: plane.planes(path, [panel, panel], labels),
-            "sheets": lambda path: plane.sheets(path, {"a": grey, "b": grey}, 3),
-            "rows": lambda path: plane.rows(path, {"a": grey, "b": grey}, "title"),
             "aggregates": lambda path: priors.aggregates(
                 path, {"N(0, I)": (model, z.astype(np.float32))}, "plane"),
             "fits": lambda path: priors.fits(

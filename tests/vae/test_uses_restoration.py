@@ -9,12 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from matplotlib.image import imread
 
 import minigrad as mg
 import vae
 from vae import uses
-from vae.figures import restoration
 
 SIZE = (4, 6)
 PIXELS = 24
@@ -276,12 +274,3 @@ def test_a_likelihood_that_is_no_product_over_pixels_is_named(x, missing):
     p = vae.MultivariateNormal(np.zeros((5, PIXELS)), np.eye(PIXELS))
     with pytest.raises(TypeError, match=r"product over the pixels.*MultivariateNormal"):
         uses.Seen(x, missing).log_prob(p)
-
-
-# -- the picture ----------------------------------------------------------------------------------
-def test_rows_of_images_of_two_sizes_are_drawn(tmp_path, rng):
-    path = tmp_path / "a.png"
-    restoration.restored(path, {"image": rng.random((6, 8, 8)), "small": rng.random((6, 2, 2))},
-                         "a title")
-    picture = imread(path)
-    assert min(picture.shape[:2]) > 200 and len(np.unique(picture[..., 0])) > 30

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy import ndarray
 from scipy.special import ndtri
 
 from minigrad.nn import frozen
-from vae.figures.canvas import Path, blank, grid, sheet, tiled, write
+from vae.figures.canvas import Path, blank, grid, sheet, write
 from vae.models import VAE
 
 
@@ -32,27 +32,6 @@ def samples(path: Path, model: VAE, shape: tuple[int, int], name: str, *, seed: 
     """A hundred means E[x|z] for z drawn from the prior."""
     images = frozen(model).sample(100, rng=np.random.default_rng(seed))
     sheet(path, images.reshape(-1, *shape), 10, f"{name}: E[x|z] for z drawn from the prior")
-
-
-def samples_by_model(path: Path, samples: Mapping[str, ndarray | None], shape: tuple[int, int],
-                     title: str) -> None:
-    """A labelled row for each model: its samples (n, pixels), or None, where it has none."""
-    columns = max([len(images) for images in samples.values() if images is not None] or [1])
-    figure, axes = grid(1.9 + 0.42 * columns, 0.45 * len(samples) + 0.5, len(samples), 1)
-    for row, (name, images) in zip(axes[:, 0], samples.items()):
-        row.set(xticks=[], yticks=[])
-        for side in row.spines.values():
-            side.set_visible(False)
-        row.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
-        nothing = np.ones((columns, shape[0] * shape[1]), np.float32)  # white
-        shown = nothing if images is None else images
-        row.imshow(tiled(shown.reshape(-1, *shape), columns), cmap="gray", vmin=0, vmax=1,
-                   interpolation="nearest")
-        if images is None:
-            row.text(0.01, 0.5, "no p(z), nothing to draw from", va="center", fontsize=9,
-                     color="grey", transform=row.transAxes)
-    figure.suptitle(title, fontsize=10)
-    write(figure, path)
 
 
 def curves(path: Path, rows: Sequence[dict[str, Any]], name: str, measure: str) -> None:

@@ -1,16 +1,16 @@
-"""Pictures of codes in a plane, and of what lies between them."""
+"""Pictures of codes in a plane."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.patches import Rectangle
 from numpy import ndarray
 
 from vae.evaluation.paths import Box
-from vae.figures.canvas import Path, grid, tiled, write
+from vae.figures.canvas import Path, grid, write
 
 
 class Plane(NamedTuple):
@@ -37,31 +37,3 @@ def planes(path: Path, panels: Sequence[Plane], labels: ndarray) -> None:
     all_axes[0, -1].legend(markerscale=3, loc="center left", bbox_to_anchor=(1, 0.5),
                            title="class", fontsize=8)
     write(figure, path)
-
-
-def sheets(path: Path, images: Mapping[str, ndarray], columns: int) -> None:
-    """Sheets of grey images (n, h, w) side by side, under their names."""
-    figure, all_axes = grid(4.2 * len(images), 4.6, 1, len(images))
-    for axes, (name, one) in zip(all_axes[0], images.items()):
-        _grey(axes, tiled(one, columns))
-        axes.set_title(name, fontsize=10)
-    write(figure, path)
-
-
-def rows(path: Path, images: Mapping[str, ndarray], title: str) -> None:
-    """A row of grey images (n, h, w) for each name, which stands on its left."""
-    n, h, w = next(iter(images.values())).shape
-    height = (0.62 * h / w + 0.06) * len(images) + 0.5
-    figure, all_axes = grid(0.62 * n + 2.6, height, len(images), 1)
-    for axes, (name, one) in zip(all_axes[:, 0], images.items()):
-        _grey(axes, tiled(one, n))
-        axes.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
-    figure.suptitle(title, fontsize=10)
-    write(figure, path)
-
-
-def _grey(axes: Any, picture: ndarray) -> None:
-    axes.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    axes.set(xticks=[], yticks=[])
-    for spine in axes.spines.values():
-        spine.set_visible(False)
