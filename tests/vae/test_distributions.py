@@ -12,7 +12,7 @@ from scipy import stats
 from scipy.special import expit
 
 import minigrad as mg
-from vae import Bernoulli, Normal, RelaxedBernoulli, straight_through
+from vae import Bernoulli, Normal, RelaxedBernoulli, kl, straight_through
 
 SHAPE = (2, 3, 4, 5)
 EVENTS = [0, 1, 3]
@@ -88,11 +88,12 @@ def test_grey_values_give_the_cross_entropy(coins, rng):
 
 def test_three_ways_to_give_a_spread_are_one_distribution(normal, rng):
     mean, std = normal
-    x, w = rng.standard_normal(SHAPE), rng.standard_normal((4, *SHAPE[:-1]))
+    x, w = rng.standard_normal(SHAPE), rng.standard_normal((5, *SHAPE[:-1]))
 
     def everything(p):
         draws = p.sample(rng=np.random.default_rng(1))
-        parts = p.log_prob(x), p.entropy(), p.log_prob(draws), np.sum(p.variance, axis=-1)
+        parts = (p.log_prob(x), p.entropy(), p.log_prob(draws), np.sum(p.variance, axis=-1),
+                 kl(p, Normal(np.zeros(SHAPE), np.ones(SHAPE))))
         return np.sum(w * np.stack(parts))
 
     ways = {Normal: std, Normal.from_log_std: np.log(std), Normal.from_log_var: 2 * np.log(std)}

@@ -10,6 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import mannwhitneyu
 
+import minigrad as mg
+import vae
+from tests.vae.trained import train
 from vae.evaluation import neighbours
 from vae.evaluation.neighbours import nearest, within
 from vae.evaluation.quality import expected_coverage, memorisation, recognised, sample_quality
@@ -209,3 +212,16 @@ def test_reconstructions_are_recognised(normal):
 def test_what_has_no_distance_is_refused(normal, call, error, words):
     with pytest.raises(error, match=words):
         call(normal(20)[0])
+
+
+def test_samples_of_a_trained_model_have_the_mean_image_of_the_data_and_are_no_copies(digits):
+    rng = np.random.default_rng(0)
+    x, new = ((part.reshape(-1, 784) > 0.5).astype(np.float32)
+              for part in (digits.train, digits.test))
+    model = vae.dense_vae(784, (64,), 5, rng=rng, start=x.mean(axis=0))
+    train(model, x, epochs=15, objective=vae.elbo, lr=3e-3)
+    samples = mg.nn.frozen(model).sample(500, rng=rng)
+    blank = np.abs(x.mean(axis=0) - x.mean()).mean()  # how far an even grey image is
+    assert np.abs(samples.mean(axis=0) - x.mean(axis=0)).mean() < 0.2 * blank
+    assert memorisation(x, new, samples)["copies"] == 0
+    assert nearest(samples, x).distance.min() > 1  # ‖·‖² of one pixel is 1
