@@ -84,7 +84,6 @@ class Planar(Flow):
         return (z @ self.w if self.w.ndim == 1 else (z * self.w).sum(-1)) + self.b
 
 
-
 class ToPlanar:
     """Amortised: `given(h)` is the `Planar` whose parameters are linear in h (…, n_context)."""
 
