@@ -11,11 +11,10 @@ import argparse
 import json
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from options import check_writable, natural, positive
+from options import check_writable, parser, positive, program
 
 import minigrad as mg
 import vae
@@ -27,30 +26,20 @@ COMPARED = "-log p", "-elbo", "reconstruction", "kl", "squared error", PCA, GREY
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    p = argparse.ArgumentParser(description="Detect digits that were left out of training.",
-                                formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    p.add_argument("--data", help="folder of the IDX files; otherwise $MINIGRAD_DATA, the cache, "
-                                  "a download, or without network the embedded digits")
+    p = parser("Detect digits that were left out of training.", out="out/anomalies", data=True,
+               quick="a few seconds: two digits left out, drawn ones")
     p.add_argument("--epochs", type=positive, default=3, help="of training, for each digit")
     p.add_argument("--samples", type=positive, default=20, help="importance weights of an image")
-    p.add_argument("--seed", type=natural, default=0, help="of parameters, batches and noise")
-    p.add_argument("--out", type=Path, default=Path("out/anomalies"), help="folder for results")
-    p.add_argument("--quick", action="store_true", help="a few seconds: two digits left out, "
-                   "drawn ones")
-    p.add_argument("--no-plots", action="store_true", help="numbers alone")
     return p.parse_args(arguments)
 
 
+@program
 def main(arguments: list[str] | None = None) -> int:
     args = parse(arguments)
-    try:
-        check_writable(args.out)
-        data = vae.data.embedded(1000, 300) if args.quick else vae.data.load(args.data)
-        if data.train_labels is None or len(np.unique(data.train_labels)) < 2:
-            raise ValueError(f"{data.name}: labels of two classes or more are needed")
-    except (ValueError, OSError) as error:
-        print(f"anomalies.py: {error}", file=sys.stderr)
-        return 2
+    check_writable(args.out)
+    data = vae.data.embedded(1000, 300) if args.quick else vae.data.load(args.data)
+    if data.train_labels is None or len(np.unique(data.train_labels)) < 2:
+        raise vae.data.DataError(f"{data.name}: labels of two classes or more are needed")
     digits = [int(c) for c in np.unique(data.train_labels)][:2 if args.quick else None]
     began, found = time.perf_counter(), []
     for digit in digits:

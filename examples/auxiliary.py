@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from options import check_writable, natural, positive
+from options import check_writable, parser, positive, program
 
 import minigrad as mg
 import vae
@@ -113,22 +113,16 @@ def modes(model: AuxiliaryVAE, x: np.ndarray) -> list[int]:
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    p = argparse.ArgumentParser(description="Fit the two modes of p(z|x), x = z² + noise.",
-                                formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    p = parser("Fit the two modes of p(z|x), x = z² + noise.", out="out/auxiliary", plots=False,
+               seed="of parameters, data and noise", quick="a few seconds: 300 steps")
     p.add_argument("--steps", type=positive, default=900, help="of training")
-    p.add_argument("--seed", type=natural, default=0, help="of parameters, data and noise")
-    p.add_argument("--out", type=Path, default=Path("out/auxiliary"), help="folder for results")
-    p.add_argument("--quick", action="store_true", help="a few seconds: 300 steps")
     return p.parse_args(arguments)
 
 
+@program
 def main(arguments: list[str] | None = None) -> int:
     args = parse(arguments)
-    try:
-        check_writable(args.out)
-    except OSError as error:
-        print(f"auxiliary.py: {error}", file=sys.stderr)
-        return 2
+    check_writable(args.out)
     model = trained(args.seed, min(args.steps, 300) if args.quick else args.steps)
     found, counted = gaps(model, X, seed=args.seed), modes(model, X)
     print("nats below log p(x)\n    x  best Gaussian  marginal q(z|x)   bound with u (se)  "

@@ -11,11 +11,10 @@ import json
 import sys
 import time
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from options import check_writable, natural, positive
+from options import check_writable, parser, positive, program
 
 import minigrad as mg
 import vae
@@ -34,14 +33,10 @@ PARTS = "joint", "forward", "gap", "off"
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    p = argparse.ArgumentParser(description="Mass where there are no data.",
-                                formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    p = parser("Mass where there are no data.", out="out/blur", seed="the first of --seeds",
+               quick="a few seconds: hardly trained VAEs")
     p.add_argument("--steps", type=positive, default=1_200, help="of training, for each VAE")
     p.add_argument("--seeds", type=positive, default=3, help="trainings of each VAE, 2 or more")
-    p.add_argument("--seed", type=natural, default=0, help="the first of --seeds")
-    p.add_argument("--out", type=Path, default=Path("out/blur"), help="folder for results")
-    p.add_argument("--quick", action="store_true", help="a few seconds: hardly trained VAEs")
-    p.add_argument("--no-plots", action="store_true", help="numbers alone")
     args = p.parse_args(arguments)
     if args.seeds < 2:
         p.error("--seeds: one training has no spread, give 2 or more")
@@ -191,15 +186,12 @@ def tell(row: dict[str, Any]) -> None:
         + "   by seed:" + "".join(f"{100 * off:6.1f}" for off in row["off_by_seed"]), flush=True)
 
 
+@program
 def main(arguments: list[str] | None = None) -> int:
     args = parse(arguments)
     if args.quick:
         args.steps, args.seeds = min(args.steps, 30), min(args.seeds, 2)
-    try:
-        check_writable(args.out)
-    except OSError as error:
-        print(f"blur.py: {error}", file=sys.stderr)
-        return 2
+    check_writable(args.out)
     began, fits = time.perf_counter(), one_dimension()
     print("one Gaussian for two modes            mean    std  KL(p‖q)  KL(q‖p)  % off the data  "
           "% in the left half")

@@ -13,37 +13,30 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from options import check_writable, natural, positive, rate
+from options import check_writable, parser, positive, program, rate
 
 import minigrad as mg
 import vae
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    p = argparse.ArgumentParser(description="Train a small convolutional classifier on MNIST.",
-                                formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    p.add_argument("--data", help="folder of the IDX files; otherwise $MINIGRAD_DATA, the cache, "
-                                  "a download, or without network the embedded digits")
+    p = parser("Train a small convolutional classifier on MNIST.", data=True, plots=False,
+               quick="a few seconds, on part of the data")
     p.add_argument("--epochs", type=positive, default=6)
     p.add_argument("--batch-size", type=positive, default=100)
     p.add_argument("--lr", type=rate, default=2e-3, help="at the start; it falls to 0 as a cosine")
-    p.add_argument("--seed", type=natural, default=0)
     p.add_argument("--out", type=Path, help="file for the parameters, such as cnn.npz")
-    p.add_argument("--quick", action="store_true", help="a few seconds, on part of the data")
     return p.parse_args(arguments)
 
 
+@program
 def main(arguments: list[str] | None = None) -> int:
     args = parse(arguments)
-    try:
-        data = vae.data.load(args.data)
-        if args.out:
-            check_writable(args.out.parent)
-            if args.out.is_dir():
-                raise IsADirectoryError(f"--out {args.out} is a folder: name a file in it")
-    except (ValueError, OSError) as error:
-        print(f"cnn.py: {error}", file=sys.stderr)
-        return 2
+    data = vae.data.load(args.data)
+    if args.out:
+        check_writable(args.out.parent)
+        if args.out.is_dir():
+            raise IsADirectoryError(f"--out {args.out} is a folder: name a file in it")
     if args.quick:
         args.epochs = min(args.epochs, 3)
         data = data.take(min(10000, len(data.train)), min(2000, len(data.test)))

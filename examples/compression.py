@@ -12,11 +12,10 @@ import sys
 import time
 import zlib
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from options import check_writable, natural, positive
+from options import check_writable, parser, positive, program
 
 import minigrad as mg
 import vae
@@ -39,27 +38,18 @@ Curve = dict[float, Compressed]
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    p = argparse.ArgumentParser(description="Compress images, and count the bytes.",
-                                formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    p.add_argument("--data", help="folder of the IDX files; otherwise $MINIGRAD_DATA, the cache, "
-                                  "a download, or without network the embedded digits")
+    p = parser("Compress images, and count the bytes.", out="out/compression", data=True,
+               quick="a few seconds: one β, drawn digits")
     p.add_argument("--epochs", type=positive, default=6, help="of training, for each β")
     p.add_argument("--latent", type=positive, default=32, help="dimensions of z")
-    p.add_argument("--seed", type=natural, default=0, help="of parameters, batches and noise")
-    p.add_argument("--out", type=Path, default=Path("out/compression"), help="folder for results")
-    p.add_argument("--quick", action="store_true", help="a few seconds: one β, drawn digits")
-    p.add_argument("--no-plots", action="store_true", help="numbers alone")
     return p.parse_args(arguments)
 
 
+@program
 def main(arguments: list[str] | None = None) -> int:
     args = parse(arguments)
-    try:
-        check_writable(args.out)
-        data = vae.data.embedded(600, 200) if args.quick else vae.data.load(args.data)
-    except (ValueError, OSError) as error:
-        print(f"compression.py: {error}", file=sys.stderr)
-        return 2
+    check_writable(args.out)
+    data = vae.data.embedded(600, 200) if args.quick else vae.data.load(args.data)
     began, n = time.perf_counter(), min(2000, len(data.test))
     x, test = data.train.reshape(len(data.train), -1), data.test[:n].reshape(n, -1)
     pca = fit_pca(x[:20_000], 100)

@@ -10,11 +10,10 @@ import argparse
 import json
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from options import check_writable, natural, positive
+from options import check_writable, parser, positive, program
 
 import minigrad as mg
 import vae
@@ -24,29 +23,20 @@ from vae.uses.generation import accuracy, across_classes, class_means, neighbour
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    p = argparse.ArgumentParser(description="Draw digits of a wanted class.",
-                                formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    p.add_argument("--data", help="folder of the IDX files; otherwise $MINIGRAD_DATA, the cache, "
-                                  "a download, or without network the embedded digits")
+    p = parser("Draw digits of a wanted class.", out="out/conditional", data=True,
+               quick="a few seconds, drawn digits")
     p.add_argument("--epochs", type=positive, default=6)
     p.add_argument("--latent", type=positive, default=10, help="dimensions of z")
-    p.add_argument("--seed", type=natural, default=0, help="of parameters, batches and noise")
-    p.add_argument("--out", type=Path, default=Path("out/conditional"), help="folder for results")
-    p.add_argument("--quick", action="store_true", help="a few seconds, drawn digits")
-    p.add_argument("--no-plots", action="store_true", help="numbers alone")
     return p.parse_args(arguments)
 
 
+@program
 def main(arguments: list[str] | None = None) -> int:
     args = parse(arguments)
-    try:
-        check_writable(args.out)
-        data = vae.data.embedded(800, 300) if args.quick else vae.data.load(args.data)
-        if data.train_labels is None:
-            raise ValueError(f"{data.name}: labels are needed")
-    except (ValueError, OSError) as error:
-        print(f"conditional.py: {error}", file=sys.stderr)
-        return 2
+    check_writable(args.out)
+    data = vae.data.embedded(800, 300) if args.quick else vae.data.load(args.data)
+    if data.train_labels is None:
+        raise vae.data.DataError(f"{data.name}: labels are needed")
     began, rng = time.perf_counter(), np.random.default_rng(args.seed)
     x, test = (images.reshape(len(images), -1) for images in (data.train, data.test))
     labels = data.train_labels

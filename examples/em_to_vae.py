@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 import numpy as np
-from options import check_writable, natural, positive, rate
+from options import Refused, check_writable, parser, positive, program, rate
 
 import minigrad as mg
 from vae import exact
@@ -22,37 +21,29 @@ BOTH, NO_Q, NO_MODEL = "θ and φ learn", "φ is held", "θ is held"
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    p = argparse.ArgumentParser(description="Fit two models by EM and as a VAE is fitted.",
-                                formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    p = parser("Fit two models by EM and as a VAE is fitted.", out="out/em_to_vae", plots=False,
+               seed="of models, data and networks", quick="a second, with few steps")
     p.add_argument("--data", type=positive, default=300, help="drawn from each model, 10 or more")
     p.add_argument("--steps", type=positive, default=300, help="updates of the parameters θ")
     p.add_argument("--lr", type=rate, default=0.03, help="of Adam, for encoder and gradients")
-    p.add_argument("--seed", type=natural, default=0, help="of models, data and networks")
-    p.add_argument("--out", type=Path, default=Path("out/em_to_vae"), help="folder for the picture")
-    p.add_argument("--quick", action="store_true", help="a second, with few steps")
     args = p.parse_args(arguments)
     if args.data < 10:
         p.error("--data: the models need 10 or more")
     return args
 
 
+@program
 def main(arguments: list[str] | None = None) -> int:
     args = parse(arguments)
     if args.quick:
         args.data, args.steps = min(args.data, 100), min(args.steps, 15)
-    try:
-        check_writable(args.out)
-    except OSError as error:
-        print(f"em_to_vae.py: {error}", file=sys.stderr)
-        return 2
-
+    check_writable(args.out)
     try:
         mixture, pca = (study(kind, args) for kind in ("mixture", "pca"))
         parts = held(args, *mixture[:2])
     except ValueError as error:  # a matrix or a spread that is none
-        print(f"em_to_vae.py: the parameters have diverged, try a smaller --lr than {args.lr:g} "
-              f"({error})", file=sys.stderr)
-        return 2
+        raise Refused(f"the parameters have diverged, try a smaller --lr than {args.lr:g} ({error})"
+                      ) from error
     panels = [("mixture of 4 Gaussians", mixture[2], "log p(x) of the true θ", mixture[3]),
               ("probabilistic PCA, 2 of 6 dimensions", pca[2], "maximum of log p(x)", pca[3]),
               ("the mixture: what learns, q(z|x) fitted first", parts, "log p(x) of the true θ",

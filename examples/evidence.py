@@ -6,29 +6,17 @@ more draws, and annealing with ever more temperatures, from below and from above
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import warnings
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from options import check_writable, natural
+from options import check_writable, parser, program
 
 import vae
 
 N, REPEATS = 20, 10  # data; seeds of each estimate
-
-
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    p = argparse.ArgumentParser(description="Estimate a log p(x) that is known.",
-                                formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    p.add_argument("--seed", type=natural, default=0)
-    p.add_argument("--out", type=Path, default=Path("out/evidence"), help="folder for results")
-    p.add_argument("--quick", action="store_true", help="fewer draws and temperatures")
-    p.add_argument("--no-plots", action="store_true", help="numbers alone")
-    return p.parse_args(arguments)
 
 
 def beside(exact: vae.exact.LinearGaussian, x: np.ndarray, deviations: float) -> vae.VAE:
@@ -46,13 +34,12 @@ def errors(estimate: Any, log_p: float) -> tuple[float, float]:
     return float(off.mean()), float(off.std(ddof=1) / np.sqrt(REPEATS))
 
 
+@program
 def main(arguments: list[str] | None = None) -> int:
-    args = parse(arguments)
-    try:
-        check_writable(args.out)
-    except OSError as error:
-        print(f"evidence.py: {error}", file=sys.stderr)
-        return 2
+    args = parser("Estimate a log p(x) that is known.", out="out/evidence",
+                  seed="of the model, the data and all noise",
+                  quick="fewer draws and temperatures").parse_args(arguments)
+    check_writable(args.out)
     rng = np.random.default_rng(args.seed)
     exact = vae.exact.LinearGaussian(rng.normal(size=(6, 3)), np.zeros(6), 1.0)
     z = rng.normal(size=(N, 3))

@@ -12,11 +12,10 @@ import math
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from options import check_writable, natural, positive
+from options import check_writable, parser, positive, program
 
 import minigrad as mg
 import vae
@@ -143,23 +142,16 @@ def surface(model: Any, shown: tuple[float, ...], points: int) -> tuple[np.ndarr
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    p = argparse.ArgumentParser(description="Fit flows to a banana and to two modes.",
-                                formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    p = parser("Fit flows to a banana and to two modes.", out="out/flows",
+               seed="of parameters and noise", quick="a few seconds: 20 steps")
     p.add_argument("--steps", type=positive, default=500, help="of training, for each posterior")
-    p.add_argument("--seed", type=natural, default=0, help="of parameters and noise")
-    p.add_argument("--out", type=Path, default=Path("out/flows"), help="folder for results")
-    p.add_argument("--quick", action="store_true", help="a few seconds: 20 steps")
-    p.add_argument("--no-plots", action="store_true", help="numbers alone")
     return p.parse_args(arguments)
 
 
+@program
 def main(arguments: list[str] | None = None) -> int:
     args = parse(arguments)
-    try:
-        check_writable(args.out)
-    except OSError as error:
-        print(f"flows.py: {error}", file=sys.stderr)
-        return 2
+    check_writable(args.out)
     began, found, rows = time.perf_counter(), {}, []
     steps, draws, points = (20, 2_000, 41) if args.quick else (args.steps, 50_000, 181)
     for name, target in TARGETS.items():

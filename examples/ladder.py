@@ -13,11 +13,10 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from options import check_writable, natural
+from options import check_writable, parser, program
 
 import minigrad as mg
 import vae
@@ -32,23 +31,12 @@ NODES = 3  # of Gauss and Hermite: exact up to degree 5, and log p(x, z) of the 
 EXACT = "log p(x)"
 
 
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    p = argparse.ArgumentParser(description="Climb from the ELBO to log p(x).",
-                                formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    p.add_argument("--seed", type=natural, default=0, help="of the model, the data and all noise")
-    p.add_argument("--out", type=Path, default=Path("out/ladder"), help="folder for results")
-    p.add_argument("--quick", action="store_true", help="a few seconds: fewer steps and draws")
-    p.add_argument("--no-plots", action="store_true", help="numbers alone")
-    return p.parse_args(arguments)
-
-
+@program
 def main(arguments: list[str] | None = None) -> int:
-    args = parse(arguments)
-    try:
-        check_writable(args.out)
-    except OSError as error:
-        print(f"ladder.py: {error}", file=sys.stderr)
-        return 2
+    args = parser("Climb from the ELBO to log p(x).", out="out/ladder",
+                  seed="of the model, the data and all noise",
+                  quick="a few seconds: fewer steps and draws").parse_args(arguments)
+    check_writable(args.out)
     began = time.perf_counter()
     ladders = {"a linear Gaussian model": linear(args), "a banana": curved(args)}
     for name, rungs in ladders.items():

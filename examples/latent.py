@@ -9,11 +9,10 @@ import sys
 import time
 import warnings
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from options import check_writable, natural, positive
+from options import check_writable, parser, positive, program
 
 import minigrad as mg
 import vae
@@ -27,23 +26,16 @@ BETAS, FEW = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0), (0.5, 1.0, 4.0)
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    p = argparse.ArgumentParser(description="Look into the codes of VAEs of drawn digits.",
-                                formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    p = parser("Look into the codes of VAEs of drawn digits.", out="out/latent",
+               quick="a few seconds: three β, one epoch")
     p.add_argument("--epochs", type=positive, default=20, help="of training, for each β")
-    p.add_argument("--seed", type=natural, default=0, help="of parameters, batches and noise")
-    p.add_argument("--out", type=Path, default=Path("out/latent"), help="folder for results")
-    p.add_argument("--quick", action="store_true", help="a few seconds: three β, one epoch")
-    p.add_argument("--no-plots", action="store_true", help="numbers alone")
     return p.parse_args(arguments)
 
 
+@program
 def main(arguments: list[str] | None = None) -> int:
     args = parse(arguments)
-    try:
-        check_writable(args.out)
-    except OSError as error:
-        print(f"latent.py: {error}", file=sys.stderr)
-        return 2
+    check_writable(args.out)
     n_train, n_test, gap_images = (200, 100, 4) if args.quick else (2_000, 1_000, 20)
     data = vae.data.embedded(n_train, 2 * n_test)
     rng = np.random.default_rng(args.seed)

@@ -9,11 +9,10 @@ import argparse
 import json
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from options import check_writable, natural, positive, rate
+from options import check_writable, parser, positive, program, rate
 
 import minigrad as mg
 import vae
@@ -23,34 +22,25 @@ COLUMNS, ROWS = 8, 8  # of the picture
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    p = argparse.ArgumentParser(description="Train VAEs with 5 and with 10 latent numbers.",
-                                formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    p.add_argument("--data", help="folder of MNIST's IDX files; otherwise $MINIGRAD_DATA, the "
-                                  "cache, a download, or without network the embedded digits")
+    p = parser("Train VAEs with 5 and with 10 latent numbers.", out="out/latent_size", data=True,
+               seed="the first of --seeds", quick="a few seconds, on the embedded digits")
     p.add_argument("--epochs", type=positive, default=10)
     p.add_argument("--seeds", type=positive, default=3, help="trainings of each size, 2 or more")
     p.add_argument("--hidden", type=positive, default=200, help="units of the only hidden layer")
     p.add_argument("--lr", type=rate, default=1e-3)
-    p.add_argument("--seed", type=natural, default=0, help="the first of --seeds")
-    p.add_argument("--out", type=Path, default=Path("out/latent_size"), help="folder for results")
-    p.add_argument("--quick", action="store_true", help="a few seconds, on the embedded digits")
-    p.add_argument("--no-plots", action="store_true", help="numbers alone")
     args = p.parse_args(arguments)
     if args.seeds < 2:
         p.error("--seeds: one training has no spread, give 2 or more")
     return args
 
 
+@program
 def main(arguments: list[str] | None = None) -> int:
     args = parse(arguments)
     if args.quick:
         args.seeds, args.hidden = min(args.seeds, 2), min(args.hidden, 64)
-    try:
-        check_writable(args.out)
-        data = vae.data.embedded(2_000, 500) if args.quick else vae.data.load(args.data)
-    except (ValueError, OSError) as error:
-        print(f"latent_size.py: {error}", file=sys.stderr)
-        return 2
+    check_writable(args.out)
+    data = vae.data.embedded(2_000, 500) if args.quick else vae.data.load(args.data)
     protocol = vae.data.binarization("dynamic", data)
     test = protocol.evaluation(data.test.reshape(len(data.test), -1))
     began, models, found = time.perf_counter(), {}, {n: [] for n in SIZES}

@@ -11,11 +11,10 @@ import argparse
 import json
 import sys
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from options import check_writable, natural
+from options import check_writable, parser, program
 
 import minigrad as mg
 import vae
@@ -30,23 +29,11 @@ from vae.likelihoods import (
 PIXELS = 784
 
 
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    p = argparse.ArgumentParser(description="Likelihoods of images and of curves, side by side.",
-                                formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    p.add_argument("--seed", type=natural, default=0)
-    p.add_argument("--out", type=Path, default=Path("out/likelihoods"), help="folder for results")
-    p.add_argument("--quick", action="store_true", help="seconds, of models hardly trained")
-    p.add_argument("--no-plots", action="store_true", help="numbers alone")
-    return p.parse_args(arguments)
-
-
+@program
 def main(arguments: list[str] | None = None) -> int:
-    args = parse(arguments)
-    try:
-        check_writable(args.out)
-    except OSError as error:
-        print(f"likelihoods.py: {error}", file=sys.stderr)
-        return 2
+    args = parser("Likelihoods of images and of curves, side by side.", out="out/likelihoods",
+                  quick="seconds, of models hardly trained").parse_args(arguments)
+    check_writable(args.out)
     print(f"{mse_weights(PIXELS)}\n")
     models, rows, test = images(args)
     model, curves = of_curves(args)

@@ -11,11 +11,10 @@ import argparse
 import json
 import sys
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from options import check_writable, natural, positive
+from options import check_writable, parser, positive, program
 
 import minigrad as mg
 import vae
@@ -23,15 +22,9 @@ from vae import schedules
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    p = argparse.ArgumentParser(description="Train one model under six objectives.",
-                                formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    p.add_argument("--data", help="folder of MNIST's files; otherwise $MINIGRAD_DATA, the cache, a "
-                                  "download, or digits that the package draws")
+    p = parser("Train one model under six objectives.", out="out/objectives", data=True,
+               quick="few data, few epochs")
     p.add_argument("--epochs", type=positive, default=20)
-    p.add_argument("--seed", type=natural, default=0)
-    p.add_argument("--out", type=Path, default=Path("out/objectives"), help="folder for results")
-    p.add_argument("--quick", action="store_true", help="few data, few epochs")
-    p.add_argument("--no-plots", action="store_true", help="numbers alone")
     return p.parse_args(arguments)
 
 
@@ -49,14 +42,11 @@ def objectives(steps: int) -> dict[str, Any]:
     }
 
 
+@program
 def main(arguments: list[str] | None = None) -> int:
     args = parse(arguments)
-    try:
-        check_writable(args.out)
-        data = vae.data.load(args.data).take(*((600, 200) if args.quick else (10_000, 2_000)))
-    except (ValueError, OSError) as error:
-        print(f"objectives.py: {error}", file=sys.stderr)
-        return 2
+    check_writable(args.out)
+    data = vae.data.load(args.data).take(*((600, 200) if args.quick else (10_000, 2_000)))
     epochs, batch_size = min(args.epochs, 4) if args.quick else args.epochs, 100
     protocol = vae.data.binarization("dynamic", data)
     train = data.train.reshape(len(data.train), -1)

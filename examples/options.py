@@ -1,10 +1,47 @@
-"""What the examples share: types of arguments, and the check of where they write."""
+"""What the examples share: options and their types, and how what can't be done is told."""
 
 from __future__ import annotations
 
 import os
-from argparse import ArgumentTypeError
+import sys
+from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser, ArgumentTypeError
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
+
+from vae.data import DataError
+
+
+class Refused(Exception):
+    """What was asked for can't be done; the text says why."""
+
+
+def program(main: Callable[[list[str] | None], int]) -> Callable[..., int]:
+    """`main`, but what it can't read, write or do is one line on stderr, and the exit code 2."""
+    @wraps(main)
+    def told(arguments: list[str] | None = None) -> int:
+        try:
+            return main(arguments)
+        except (OSError, DataError, Refused) as error:
+            print(f"{Path(main.__code__.co_filename).name}: {error}", file=sys.stderr)
+            return 2
+    return told
+
+
+def parser(about: str, *, quick: str, out: str | None = None, data: bool = False,
+           plots: bool = True, seed: str = "of parameters, batches and noise") -> ArgumentParser:
+    """The options that most examples have; `quick` and `seed` say what these do in this one."""
+    p = ArgumentParser(description=about, formatter_class=ArgumentDefaultsHelpFormatter)
+    if data:
+        p.add_argument("--data", help="folder of MNIST's IDX files; otherwise $MINIGRAD_DATA, the "
+                       "cache, a download, or without network the embedded digits")
+    p.add_argument("--seed", type=natural, default=0, help=seed)
+    if out is not None:
+        p.add_argument("--out", type=Path, default=Path(out), help="folder for results")
+    p.add_argument("--quick", action="store_true", help=quick)
+    if plots:
+        p.add_argument("--no-plots", action="store_true", help="numbers alone")
+    return p
 
 
 def positive(text: str) -> int:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy import ndarray
-from options import check_writable, natural, positive
+from options import check_writable, parser, positive, program
 
 import minigrad as mg
 import vae
@@ -50,27 +50,18 @@ class Data(NamedTuple):
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    p = argparse.ArgumentParser(description="Look at codes of two dimensions.",
-                                formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    p.add_argument("--data", help="folder with MNIST; without it $MINIGRAD_DATA, a download, or "
-                   "digits drawn by the package")
+    p = parser("Look at codes of two dimensions.", out="out/plane", data=True,
+               quick="seconds: small models of drawn digits")
     p.add_argument("--images", type=positive, default=5_000, help="to train with")
     p.add_argument("--epochs", type=positive, default=20, help="of training, for each model")
-    p.add_argument("--seed", type=natural, default=0, help="of parameters, batches and noise")
-    p.add_argument("--out", type=Path, default=Path("out/plane"), help="folder for results")
-    p.add_argument("--quick", action="store_true", help="seconds: small models of drawn digits")
-    p.add_argument("--no-plots", action="store_true", help="numbers alone")
     return p.parse_args(arguments)
 
 
+@program
 def main(arguments: list[str] | None = None) -> int:
     args = parse(arguments)
-    try:
-        check_writable(args.out)
-        data = load(args)
-    except (OSError, vae.data.DataError) as error:
-        print(f"plane.py: {error}", file=sys.stderr)
-        return 2
+    check_writable(args.out)
+    data = load(args)
     train = partial(trained, data, seed=args.seed, hidden=(100,) if args.quick else (200,),
                     epochs=12 if args.quick else args.epochs, rate=5e-3 if args.quick else 2e-3)
     autoencoder = train("autoencoder", None)

@@ -12,13 +12,12 @@ import math
 import sys
 import time
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy import ndarray
 from numpy.random import Generator
-from options import check_writable, natural, positive
+from options import check_writable, parser, positive, program
 
 import minigrad as mg
 import vae
@@ -32,24 +31,17 @@ Z = np.linspace(-9, 9, 4001)  # where the densities of one dimension are summed
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    p = argparse.ArgumentParser(description="Train one network with several priors.",
-                                formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    p = parser("Train one network with several priors.", out="out/priors",
+               seed="the first of --seeds", quick="seconds: one seed, the pinwheel alone")
     p.add_argument("--epochs", type=positive, default=100, help="of training, for each model")
     p.add_argument("--seeds", type=positive, default=3, help="models of each kind")
-    p.add_argument("--seed", type=natural, default=0, help="the first of these")
-    p.add_argument("--out", type=Path, default=Path("out/priors"), help="folder for results")
-    p.add_argument("--quick", action="store_true", help="seconds: one seed, the pinwheel alone")
-    p.add_argument("--no-plots", action="store_true", help="numbers alone")
     return p.parse_args(arguments)
 
 
+@program
 def main(arguments: list[str] | None = None) -> int:
     args = parse(arguments)
-    try:
-        check_writable(args.out)
-    except OSError as error:
-        print(f"priors.py: {error}", file=sys.stderr)
-        return 2
+    check_writable(args.out)
     epochs, seeds = (25, 1) if args.quick else (args.epochs, args.seeds)
     targets = {"pinwheel": pinwheel} if args.quick else {"pinwheel": pinwheel, "moons": moons}
     found: dict[str, Any] = {"epochs": epochs, "seeds": seeds, "one_gaussian": one_gaussian()}

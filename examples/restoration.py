@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy import ndarray
 from numpy.random import Generator
-from options import check_writable, natural, positive
+from options import check_writable, parser, positive, program
 from scipy import ndimage
 
 import minigrad as mg
@@ -46,26 +46,18 @@ class Task(NamedTuple):
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    p = argparse.ArgumentParser(description="Denoise, fill in and enlarge digits with a VAE.",
-                                formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    p.add_argument("--data", type=Path, help="folder with MNIST's files (default: the cache)")
+    p = parser("Denoise, fill in and enlarge digits with a VAE.", out="out/restoration", data=True,
+               quick="a few seconds: drawn digits")
     p.add_argument("--epochs", type=positive, default=15, help="of training, of each of two VAEs")
     p.add_argument("--images", type=positive, default=500, help="test images that are restored")
-    p.add_argument("--seed", type=natural, default=0, help="of parameters, batches and noise")
-    p.add_argument("--out", type=Path, default=Path("out/restoration"), help="folder for results")
-    p.add_argument("--quick", action="store_true", help="a few seconds: drawn digits")
-    p.add_argument("--no-plots", action="store_true", help="numbers alone")
     return p.parse_args(arguments)
 
 
+@program
 def main(arguments: list[str] | None = None) -> int:
     args = parse(arguments)
-    try:
-        check_writable(args.out)
-        data = vae.data.embedded(1_000, 20) if args.quick else vae.data.load(args.data)
-    except (OSError, vae.data.DataError) as error:
-        print(f"restoration.py: {error}", file=sys.stderr)
-        return 2
+    check_writable(args.out)
+    data = vae.data.embedded(1_000, 20) if args.quick else vae.data.load(args.data)
     epochs, images, batch = (8, 20, 50) if args.quick else (args.epochs, args.images, 200)
     train, test = (x.reshape(len(x), -1) for x in (data.train, data.test[:images]))
     began = time.perf_counter()

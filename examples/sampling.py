@@ -12,11 +12,10 @@ import sys
 import time
 import warnings
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from options import check_writable, natural, positive
+from options import Refused, check_writable, parser, positive, program
 
 import minigrad as mg
 import vae
@@ -26,27 +25,20 @@ DIMENSIONS = 16
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    p = argparse.ArgumentParser(description="Compare estimators of gradients through samples.",
-                                formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    p = parser("Compare estimators of gradients through samples.", out="out/sampling",
+               seed="of all noise", quick="a few seconds, with wide error bars")
     p.add_argument("--repetitions", type=positive, help="of each estimator, 100 or more; by "
                    "default 10000, with --quick 500")
-    p.add_argument("--seed", type=natural, default=0, help="of all noise")
-    p.add_argument("--out", type=Path, default=Path("out/sampling"), help="folder for results")
-    p.add_argument("--quick", action="store_true", help="a few seconds, with wide error bars")
-    p.add_argument("--no-plots", action="store_true", help="numbers alone")
     return p.parse_args(arguments)
 
 
+@program
 def main(arguments: list[str] | None = None) -> int:
     args = parse(arguments)
     n = args.repetitions or (500 if args.quick else 10_000)
-    try:
-        check_writable(args.out)
-        if n < 100:
-            raise ValueError(f"--repetitions {n}: at least 100, the error bars need them")
-    except (ValueError, OSError) as error:
-        print(f"sampling.py: {error}", file=sys.stderr)
-        return 2
+    check_writable(args.out)
+    if n < 100:
+        raise Refused(f"--repetitions {n}: at least 100, the error bars need them")
     rng, began = np.random.default_rng(args.seed), time.perf_counter()
     tables = {"a Normal q": of_normal(rng, n), "a Bernoulli q": of_bernoulli(rng, n)}
     for name, table in tables.items():

@@ -9,10 +9,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from pathlib import Path
 
 import numpy as np
-from options import check_writable, natural, positive
+from options import check_writable, parser, positive, program
 
 import minigrad as mg
 import vae
@@ -23,27 +22,18 @@ TIMES = np.linspace(-1, 2, 7)  # the attribute is added
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    p = argparse.ArgumentParser(description="Change one thing about a code, and decode.",
-                                formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    p.add_argument("--data", help="folder with MNIST; without it $MINIGRAD_DATA, a download, or "
-                   "digits drawn by the package")
+    p = parser("Change one thing about a code, and decode.", out="out/traversals", data=True,
+               quick="seconds: a small model of drawn digits")
     p.add_argument("--images", type=positive, default=5_000, help="to train with")
     p.add_argument("--epochs", type=positive, default=20)
-    p.add_argument("--seed", type=natural, default=0, help="of parameters, batches and noise")
-    p.add_argument("--out", type=Path, default=Path("out/traversals"), help="folder for results")
-    p.add_argument("--quick", action="store_true", help="seconds: a small model of drawn digits")
-    p.add_argument("--no-plots", action="store_true", help="numbers alone")
     return p.parse_args(arguments)
 
 
+@program
 def main(arguments: list[str] | None = None) -> int:
     args = parse(arguments)
-    try:
-        check_writable(args.out)
-        data = vae.data.embedded(1_000, 500) if args.quick else vae.data.load(args.data)
-    except (OSError, vae.data.DataError) as error:
-        print(f"traversals.py: {error}", file=sys.stderr)
-        return 2
+    check_writable(args.out)
+    data = vae.data.embedded(1_000, 500) if args.quick else vae.data.load(args.data)
     data = data.take(min(len(data.train), args.images), min(len(data.test), 1_000))
     train, test = (x.reshape(len(x), -1) for x in (data.train, data.test))
     rng = np.random.default_rng(args.seed)

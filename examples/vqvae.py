@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from options import check_writable, natural, positive
+from options import check_writable, parser, positive, program
 
 import minigrad as mg
 import vae
@@ -21,26 +21,19 @@ from vae.models.masked import MaskedCodes, code_likelihood
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    p = argparse.ArgumentParser(description="Train a VQ-VAE and priors over its codes.",
-                                formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    p.add_argument("--data", type=Path, help="folder of MNIST's files; else it is looked for")
+    p = parser("Train a VQ-VAE and priors over its codes.", out="out/vqvae", data=True, plots=False,
+               seed="of parameters, batches and draws", quick="a few seconds: few drawn digits")
     p.add_argument("--epochs", type=positive, default=3, help="of training, also of the prior")
     p.add_argument("--codebook", choices=("gradient", "moving"), default="gradient",
                    help="what moves the vectors: their loss, or moving averages")
-    p.add_argument("--seed", type=natural, default=0, help="of parameters, batches and draws")
-    p.add_argument("--out", type=Path, default=Path("out/vqvae"), help="folder for results")
-    p.add_argument("--quick", action="store_true", help="a few seconds: few drawn digits")
     return p.parse_args(arguments)
 
 
+@program
 def main(arguments: list[str] | None = None) -> int:
     args = parse(arguments)
-    try:
-        check_writable(args.out)
-        data = vae.data.embedded(600, 200) if args.quick else mnist.load(args.data)
-    except (OSError, vae.data.DataError) as error:
-        print(f"vqvae.py: {error}", file=sys.stderr)
-        return 2
+    check_writable(args.out)
+    data = vae.data.embedded(600, 200) if args.quick else mnist.load(args.data)
     began = time.perf_counter()
     x, test = (a.reshape(len(a), -1).astype(np.float32) for a in (data.train, data.test))
     model = trained(x, args)

@@ -18,21 +18,16 @@ clock: medians over the rounds, and ours divided by PyTorch's, round by round.
 
 from __future__ import annotations
 
-import argparse
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from statistics import median
 
 import numpy as np
+from run import against_torch
 
 N_X, N_H, N_Z, BATCH, DEPTH = 784, 200, 50, 100, 10
 WORKLOADS = ("none", "planar", "amortised", "iaf")
-THREADS = ("MINIGRAD_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def our_step(workload: str) -> Callable[[], object]:
@@ -141,9 +136,9 @@ def torch_step(workload: str) -> Callable[[], object]:
     return step
 
 
-def measure(step: Callable[[], object], warm: int = 30, steps: int = 200) -> float:
+def measure(workload: str, peer: str, warm: int = 30, steps: int = 200) -> float:
     """The median time of a step in milliseconds."""
-    times = []
+    step, times = {"minigrad": our_step, "torch": torch_step}[peer](workload), []
     for _ in range(warm + steps):
         began = time.process_time()
         step()
@@ -151,40 +146,5 @@ def measure(step: Callable[[], object], warm: int = 30, steps: int = 200) -> flo
     return 1e3 * median(times[warm:])
 
 
-def once(python: str, workload: str, peer: str) -> float:
-    """`measure` in a process of its own."""
-    environment = {**os.environ, **dict.fromkeys(THREADS, "1"),
-                   "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
-    done = subprocess.run([python, __file__, "--one", workload, peer], env=environment,
-                          stdout=subprocess.PIPE, check=True)
-    return float(done.stdout)
-
-
-def compare(workload: str, args: argparse.Namespace) -> None:
-    ours, theirs = [], []
-    for _ in range(args.rounds):
-        ours.append(once(sys.executable, workload, "minigrad"))
-        theirs.append(once(args.peers, workload, "torch"))
-    ratios = [a / b for a, b in zip(ours, theirs)]
-    print(f"{workload:<12}{median(ours):>12.2f}{median(theirs):>12.2f}{median(ratios):>10.2f}   "
-          + " ".join(f"{r:.2f}" for r in ratios), flush=True)
-
-
-def main() -> None:
-    p = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    p.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=", ".join(WORKLOADS))
-    p.add_argument("--peers", default=sys.executable, help="the Python that has PyTorch")
-    p.add_argument("--rounds", type=int, default=5)
-    p.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
-    args = p.parse_args()
-    if args.one:
-        workload, peer = args.one
-        print(measure({"minigrad": our_step, "torch": torch_step}[peer](workload)))
-        return
-    print(f"{'posterior':<12}{'minigrad ms':>12}{'PyTorch ms':>12}{'ratio':>10}   (by round)")
-    for workload in args.workloads or WORKLOADS:
-        compare(workload, args)
-
-
 if __name__ == "__main__":
-    main()
+    against_torch(__file__, __doc__, WORKLOADS, measure, threads=1)

@@ -15,10 +15,12 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
 HERE = Path(__file__).resolve().parent
+THREADS = ("MINIGRAD_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 WORKLOADS = {
     "chain": ["minigrad", "torch", "autograd", "mygrad"],
     **{f"dense-{b}": ["minigrad", "torch", "compile", "jax", "floor"] for b in (20, 100, 500)},
@@ -59,6 +61,40 @@ def compare(workload: str, peers: list[str], python: str, rounds: int) -> None:
               f"{median(t['memory'] for t in found):>11.0f}"
               f"{median(t['process'] for t in found):>12.0f}{median(ratios):>15.2f}   "
               + " ".join(f"{r:.2f}" for r in ratios), flush=True)
+
+
+def against_torch(script: str, about: str, workloads: tuple[str, ...],
+                  measure: Callable[[str, str], float], threads: int | None = None) -> None:
+    """The command line of a script that times workloads here and in PyTorch, alternating.
+
+    measure: (workload, "minigrad" or "torch") -> milliseconds; called in a process of its own.
+    """
+    p = argparse.ArgumentParser(description=about.partition("\n")[0],
+                                formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    p.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=", ".join(workloads))
+    p.add_argument("--peers", default=sys.executable, help="the Python that has PyTorch")
+    p.add_argument("--rounds", type=int, default=5)
+    p.add_argument("--threads", type=int, default=threads, help="for both; None: as each likes")
+    p.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
+    args = p.parse_args()
+    if args.one:
+        print(measure(*args.one))
+        return
+    environment = {**os.environ, "PYTHONPATH": str(HERE.parent.parent)}
+    if args.threads:
+        environment |= dict.fromkeys(THREADS, str(args.threads))
+    print(f"{'workload':<12}{'minigrad ms':>12}{'PyTorch ms':>12}{'ratio':>10}   (by round)")
+    for workload in args.workloads or workloads:
+        times: dict[str, list[float]] = {"minigrad": [], "torch": []}
+        for _ in range(args.rounds):
+            for peer, python in (("minigrad", sys.executable), ("torch", args.peers)):
+                done = subprocess.run([python, script, "--one", workload, peer], check=True,
+                                      env=environment, stdout=subprocess.PIPE)
+                times[peer].append(float(done.stdout))
+        ours, theirs = times.values()
+        ratios = [a / b for a, b in zip(ours, theirs)]
+        print(f"{workload:<12}{median(ours):>12.2f}{median(theirs):>12.2f}{median(ratios):>10.2f}"
+              "   " + " ".join(f"{r:.2f}" for r in ratios), flush=True)
 
 
 def main() -> None:

@@ -16,19 +16,14 @@ the rounds, and our time divided by PyTorch's, round by round.
 
 from __future__ import annotations
 
-import argparse
-import os
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
-from statistics import median
 
 import numpy as np
+from run import against_torch
+from steps import measure
 
 BATCH, CODES, DIMENSIONS, CHANNELS, LAYERS, DECAY = 128, 128, 16, 64, 6, 0.99
 WORKLOADS = ("gradient", "moving", "masked")
-THREADS = ("MINIGRAD_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def our_step(workload: str) -> Callable[[], object]:
@@ -150,44 +145,10 @@ def torch_masked(workload: str) -> tuple:
     return model, loss
 
 
-def once(python: str, workload: str, peer: str, threads: int | None) -> float:
-    """The median time of a step in milliseconds, in a process of its own."""
-    here = Path(__file__).resolve().parent
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(here), str(here.parents[1])])}
-    environment |= {name: str(threads) for name in THREADS if threads}
-    done = subprocess.run([python, __file__, "--one", workload, peer], env=environment,
-                          stdout=subprocess.PIPE, check=True)
-    return float(done.stdout)
-
-
-def compare(workload: str, args: argparse.Namespace) -> None:
-    ours, theirs = [], []
-    for _ in range(args.rounds):
-        ours.append(once(sys.executable, workload, "minigrad", args.threads))
-        theirs.append(once(args.peers, workload, "torch", args.threads))
-    ratios = [a / b for a, b in zip(ours, theirs)]
-    print(f"{workload:<12}{median(ours):>12.2f}{median(theirs):>12.2f}{median(ratios):>10.2f}   "
-          + " ".join(f"{r:.2f}" for r in ratios), flush=True)
-
-
-def main() -> None:
-    p = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    p.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=", ".join(WORKLOADS))
-    p.add_argument("--peers", default=sys.executable, help="the Python that has PyTorch")
-    p.add_argument("--rounds", type=int, default=5)
-    p.add_argument("--threads", type=int, help="for both; by default as each likes")
-    p.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
-    args = p.parse_args()
-    if args.one:
-        from steps import measure
-
-        workload, peer = args.one
-        print(measure({"minigrad": our_step, "torch": torch_step}[peer](workload))["median"])
-        return
-    print(f"{'workload':<12}{'minigrad ms':>12}{'PyTorch ms':>12}{'ratio':>10}   (by round)")
-    for workload in args.workloads or WORKLOADS:
-        compare(workload, args)
+def measured(workload: str, peer: str) -> float:
+    """The median time of a step in milliseconds."""
+    return measure({"minigrad": our_step, "torch": torch_step}[peer](workload))["median"]
 
 
 if __name__ == "__main__":
-    main()
+    against_torch(__file__, __doc__, WORKLOADS, measured)
