@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.image import imread
+
+from tests.pictures import colours
 
 SCRIPT = Path(__file__).parents[1] / "examples" / "anomalies.py"
 
@@ -16,8 +17,7 @@ pytestmark = pytest.mark.usefixtures("isolated")
 
 def test_numbers_and_a_picture_are_written_and_simple_images_score_low(example, tmp_path, capsys):
     assert example.main(["--quick", "--samples", "5", "--out", str(tmp_path)]) == 0
-    picture = imread(tmp_path / "anomalies.png")
-    assert min(picture.shape[:2]) > 300 and len(np.unique(picture.reshape(-1, 4), axis=0)) > 50
+    assert colours(tmp_path / "anomalies.png") > 50
     rows = json.loads((tmp_path / "anomalies.json").read_text())["rows"]
     assert [row["digit"] for row in rows] == [0, 1]
     for row in rows:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.image import imread
 
 import vae
+from tests.pictures import colours
 
 SCRIPT = Path(__file__).parents[1] / "examples" / "compression.py"
 
@@ -19,8 +19,7 @@ pytestmark = pytest.mark.usefixtures("isolated")
 
 def test_bits_and_errors_of_each_step_are_written(example, tmp_path, capsys):
     assert example.main(["--quick", "--epochs", "1", "--out", str(tmp_path)]) == 0
-    picture = imread(tmp_path / "compression.png")
-    assert min(picture.shape[:2]) > 300 and len(np.unique(picture.reshape(-1, 4), axis=0)) > 50
+    assert colours(tmp_path / "compression.png") > 50
     found = json.loads((tmp_path / "compression.json").read_text())
     for name, curve in found["curves"].items():
         bits, psnr = [m["bits"] for m in curve.values()], [m["psnr"] for m in curve.values()]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.image import imread
 
+from tests.pictures import colours
 from vae.figures import codes as figures
 from vae.models import dense_vqvae
 
@@ -18,7 +18,7 @@ SCRIPT = Path(__file__).parents[1] / "examples" / "vqvae.py"
 
 def test_numbers_and_a_picture_are_written(example, tmp_path, capsys):
     assert example.main(["--quick", "--epochs", "2", "--out", str(tmp_path)]) == 0
-    assert len(np.unique(imread(tmp_path / "vqvae.png").reshape(-1, 4), axis=0)) > 50
+    assert colours(tmp_path / "vqvae.png") > 50
     found = json.loads((tmp_path / "vqvae.json").read_text())
     assert found["kl"] == pytest.approx(49 * math.log(128), rel=1e-6)
     assert found["bits"]["uniform"] == pytest.approx(49 * 7, rel=1e-12)
@@ -33,7 +33,7 @@ def test_codes_of_a_row_are_drawn_too(tmp_path):
     x = rng.random((6, 12), np.float32)
     figures.codes(tmp_path / "codes.png", model, x, (4, 3), model.usage(x),
                   {"uniform": model.sample(4, rng=rng).data}, "a name")
-    assert len(np.unique(imread(tmp_path / "codes.png").reshape(-1, 4), axis=0)) > 20
+    assert colours(tmp_path / "codes.png") > 20
 
 
 def test_a_place_that_cannot_be_written_is_named(example, tmp_path, capsys):

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.image import imread
 
 import vae
+from tests.pictures import colours
 from vae import figures
 
 SCRIPT = Path(__file__).parents[1] / "examples" / "zoo.py"
@@ -81,8 +81,7 @@ def test_time_ends_training(example, digits, monkeypatch, tmp_path):
 
 def test_pictures_and_a_page(example, compared):
     assert example.main([*QUICK, "--out", str(compared)]) == 0
-    picture = imread(compared / "samples.png")
-    assert min(picture.shape[:2]) > 100 and len(np.unique(picture[..., 0])) > 5
+    assert colours(compared / "samples.png") > 5
     page = (compared / "zoo.html").read_text()
     assert "Models side by side" in page and "dense.test ELBO, nats" in page
 
@@ -90,7 +89,7 @@ def test_pictures_and_a_page(example, compared):
 def test_reconstructions_are_below_their_images(tmp_path):
     x = np.linspace(0, 1, 13 * 16, dtype=np.float32).reshape(13, 16)
     figures.pairs(tmp_path / "pairs.png", x, 1 - x, (4, 4), "13 images")
-    assert len(np.unique(imread(tmp_path / "pairs.png")[..., 0])) > 5
+    assert colours(tmp_path / "pairs.png") > 5
 
 
 # -- refusals -------------------------------------------------------------------------------------

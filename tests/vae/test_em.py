@@ -104,8 +104,7 @@ def test_a_free_q_lags_behind_and_arrives_with_more_steps(kind):
     assert abs(behind[1]) < 0.1 * room and behind[1] < behind[0]
 
 
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("kind", ["mixture", "pca"])
+@pytest.mark.parametrize("kind, seed", [("mixture", 0), ("pca", 1)])
 def test_the_gap_grows_where_phi_is_held_and_both_together_reach_more(kind, seed):
     model, x = a_study(kind, seed)
 

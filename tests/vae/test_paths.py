@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from matplotlib.image import imread
 from scipy.spatial import Delaunay
 
 import minigrad as mg
@@ -27,7 +26,6 @@ from vae.evaluation.paths import (
     slerp,
     traversal,
 )
-from vae.figures import plane, priors
 from vae.models.autoencoder import dense_autoencoder
 
 
@@ -217,23 +215,6 @@ def test_a_lattice_is_laid_out_as_images_are():
     lattice = Box(np.array([0.0, 10.0]), np.array([1.0, 30.0])).lattice(3)
     assert lattice[0].tolist() == [0, 30] and lattice[2].tolist() == [1, 30]
     assert lattice[-1].tolist() == [1, 10]
-
-
-# -- pictures --------------------------------------------------------------------------------------
-def test_pictures_are_written_and_have_colours(tmp_path, rng):
-    z, labels = rng.standard_normal((50, 2)), np.arange(50) % 10
-    panel = plane.Plane("codes", z, empty_boxes(z))
-    model = vae.dense_vae(2, (4,), 2, rng=rng, likelihood=vae.likelihoods.ToLearnedGaussian)
-    at = np.linspace(-3, 3, 50)
-    for name, draw in {
-            "planes": lambda path: plane.planes(path, [panel, panel], labels),
-            "aggregates": lambda path: priors.aggregates(
-                path, {"N(0, I)": (model, z.astype(np.float32))}, "plane"),
-            "fits": lambda path: priors.fits(
-                path, at, np.exp(-at**2), {"KL": {"mean": 0.0, "std": 1.0, "kl": 0.1}})}.items():
-        draw(tmp_path / f"{name}.png")
-        picture = imread(tmp_path / f"{name}.png")
-        assert len(np.unique(picture.reshape(-1, picture.shape[-1]), axis=0)) > 20, name
 
 
 def test_functions_of_a_path_leave_the_model_alone(model, x):
