@@ -11,7 +11,8 @@ from numpy import ndarray
 from numpy.random import Generator
 from numpy.typing import DTypeLike
 
-from minigrad.functions import affine, log_sigmoid, sigmoid
+from minigrad.define import with_vjp
+from minigrad.functions import affine, sigmoid
 from minigrad.nn import Dense
 from minigrad.nn.initialisers import Initialiser, glorot_uniform
 from minigrad.tensor import Tensor
@@ -109,22 +110,28 @@ class InverseAutoregressive(Flow):
     def forward(self, z: Any) -> tuple[Any, Any]:
         """z' (…, n), and log |det ∂z'/∂z| (…) in nats."""
         self._check(z)
-        shift, s = self._by(self.network, z)
-        return sigmoid(s) * z + sigmoid(-s) * shift, log_sigmoid(s).sum(-1)
+        shift, gate = self._by(self.network, z)
+        return shift + gate * (z - shift), np.log(gate).sum(-1)
 
     def inverse(self, z: Any) -> Any:
         """z of z' in n passes: after the k-th the first k dimensions are what they must be."""
         self._check(z)
         start, network = z, self.network.masked()
         for _ in range(self.n):
-            shift, s = self._by(network, start)
-            start = (z - sigmoid(-s) * shift) / sigmoid(s)
+            shift, gate = self._by(network, start)
+            start = shift + (z - shift) / gate
         return start
 
     def _by(self, network: Made, z: Any) -> tuple[Any, Any]:
-        """m and s."""
+        """m and σ."""
         if self.n_context and self.context is None:
             raise ValueError(f"InverseAutoregressive with n_context={self.n_context} has no "
                              "context: take flow.given(h), as vae.flows.ToTransformed does")
         shift, s = network(z, self.context)
-        return shift, bounded(s, MOST)
+        return shift, _gate(s)
+
+
+@with_vjp(lambda g, y, s: g * (y * (1 - y) * (1 - np.square(np.tanh(s / MOST)))))
+def _gate(s: ndarray) -> ndarray:
+    """sigmoid of s, bounded: one operation, as most of a layer's are this small."""
+    return sigmoid(bounded(s, MOST))
