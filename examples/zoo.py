@@ -136,6 +136,8 @@ def options(name: str, seed: int, args: argparse.Namespace) -> argparse.Namespac
     family, given = FAMILIES[name], ["--model", name, "--seed", str(seed)]
     if "hidden" in family.options and not family.widths:
         given += ["--hidden", *map(str, args.hidden)]
+        if "activation" in family.options:  # with relu so deep a network may take epochs to begin
+            given += ["--activation", "tanh"]
     if "latent" in family.options and not name.startswith("categorical"):  # 20 of ten each
         given += ["--latent", str(args.latent)]
     found = mnist.parse(given)
