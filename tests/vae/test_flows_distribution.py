@@ -118,7 +118,8 @@ def test_the_density_of_far_points_is_a_number_or_minus_infinity(family):
 
 # -- gradients ------------------------------------------------------------------------------------
 @pytest.mark.parametrize("family", FAMILIES)
-def test_gradients_through_draws_and_their_density_to_second_order(family):
+def test_gradients_through_draws_and_their_density(family):
+    """To first order; those of each flow are checked to second."""
     flows = chain(family, scale=0.3)
     eps = noise_of((4, 2))
 
@@ -128,7 +129,7 @@ def test_gradients_through_draws_and_their_density_to_second_order(family):
             z = q.sample((4,))
         return np.square(z).sum(-1) - q.log_prob(z)
     values = [p.data for p in parameters(flows)]
-    mg.check_grads(f, (np.array([0.1, 0.4]), np.array([-0.3, 0.2]), *values), order=2)
+    mg.check_grads(f, (np.array([0.1, 0.4]), np.array([-0.3, 0.2]), *values), order=1)
 
 
 def noise_of(shape):
