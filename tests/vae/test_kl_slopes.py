@@ -71,9 +71,9 @@ def test_slopes_of_float32_are_those_of_float64(pair, data):
 @pytest.mark.parametrize("pair", FINITE, ids=kl_table.name)
 def test_slopes_of_float32_at_many_places(pair):
     exact, rng = far_apart(pair), np.random.default_rng(2)
-    places = [exact.at(rng.random(len(exact.ranges))) for _ in range(20)]
+    places = [exact.at(rng.random(len(exact.ranges))) for _ in range(12)]
     errors = [error_of_float32(exact.of_kl, v) for v in places if exact.of_kl(v) < 1e30]
-    assert len(errors) > 12 and max(errors) < TOLERANCE
+    assert len(errors) > 7 and max(errors) < TOLERANCE
 
 
 def numbers(q_type, q, p_type, p):
