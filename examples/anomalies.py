@@ -18,8 +18,8 @@ from options import check_writable, parser, positive, program
 
 import minigrad as mg
 import vae
-from vae.models import fit_pca
-from vae.uses.anomaly import anomaly_scores, auroc, auroc_difference, share_above, squared_error
+from vae.models import fit_pca, squared_error
+from vae.uses.anomaly import anomaly_scores, auroc, auroc_difference, share_above
 
 PCA, GREY = "PCA, squared error", "PCA of grey images, squared error"
 COMPARED = "-log p", "-elbo", "reconstruction", "kl", "squared error", PCA, GREY
@@ -84,7 +84,7 @@ def left_out(data: vae.data.Dataset, digit: int, args: argparse.Namespace) -> di
     some = flat[rng.choice(len(flat), min(10_000, len(flat)), replace=False)]
     n_z = model.prior.shape[-1]
     for name, train, test in ((PCA, protocol.batch(some, rng=rng), rows), (GREY, some, grey)):
-        scores[name] = squared_error(test, fit_pca(train, n_z).reconstruct(test))
+        scores[name] = squared_error(fit_pca(train, n_z), test)
     n = len(chosen)
     parts = {name: (each[n:-1], each[:n]) for name, each in scores.items()}
     ours, baseline = parts["-log p"], parts[PCA]

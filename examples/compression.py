@@ -19,6 +19,7 @@ from options import check_writable, parser, positive, program
 
 import minigrad as mg
 import vae
+from vae.evaluation.paths import codes
 from vae.likelihoods import ToGaussian
 from vae.models import fit_pca
 from vae.uses.compression import (
@@ -26,7 +27,6 @@ from vae.uses.compression import (
     GridCoder,
     compress,
     decompress,
-    encode_means,
     ideal_rate,
     measure,
 )
@@ -53,13 +53,13 @@ def main(arguments: list[str] | None = None) -> int:
     began, n = time.perf_counter(), min(2000, len(data.test))
     x, test = data.train.reshape(len(data.train), -1), data.test[:n].reshape(n, -1)
     pca = fit_pca(x[:20_000], 100)
-    pca_codes = encode_means(pca, x)
+    pca_codes = codes(pca, x)
     pca_curve, pca_seen = (curve(pca, pca_codes, images, PCA_STEPS) for images in (test, x[:n]))
     rows, curves, models = [], {"PCA, 100 components": pca_curve}, {}
     for beta in (4.0,) if args.quick else (1.0, 4.0, 16.0):
         models[beta] = model = mg.nn.frozen(trained(x, beta, args))
-        codes = encode_means(model, x)
-        here, seen = (curve(model, codes, images, STEPS) for images in (test, x[:n]))
+        z = codes(model, x)
+        here, seen = (curve(model, z, images, STEPS) for images in (test, x[:n]))
         gain = {step: m.psnr - pca_at(pca_seen, m.bits) for step, m in seen.items()}
         chosen = max(gain, key=gain.get)
         ideal = ideal_rate(model, test, seed=args.seed)
@@ -101,9 +101,9 @@ def trained(x: np.ndarray, beta: float, args: argparse.Namespace) -> vae.VAE:
     return model
 
 
-def curve(model: Any, codes: np.ndarray, images: np.ndarray, steps: tuple[float, ...]) -> Curve:
+def curve(model: Any, z: np.ndarray, images: np.ndarray, steps: tuple[float, ...]) -> Curve:
     """Bits and error of the images for each step, with tables of the training images' codes."""
-    return {step: measure(model, GridCoder.fitted(codes, step), images) for step in steps}
+    return {step: measure(model, GridCoder.fitted(z, step), images) for step in steps}
 
 
 def pca_at(found: Curve, bits: float) -> float:
@@ -125,11 +125,11 @@ def pictures(pca: Any, pca_codes: np.ndarray, pca_curve: Curve, models: dict[flo
     for row in rows:
         model, bits = models[row["beta"]], row["vae"]["bits"]
         step = min(PCA_STEPS, key=lambda s: abs(pca_curve[s].bits - bits))
-        for name, one, codes, at, m in (
-                (f"VAE, β = {row['beta']:g}", model, encode_means(model, x), row["step"],
+        for name, one, z, at, m in (
+                (f"VAE, β = {row['beta']:g}", model, codes(model, x), row["step"],
                  Compressed(**row["vae"])),
                 ("PCA", pca, pca_codes, step, pca_curve[step])):
-            coder = GridCoder.fitted(codes, at)
+            coder = GridCoder.fitted(z, at)
             found[f"{name}\n{m.bits:.0f} bits, {m.psnr:.1f} dB"] = decompress(
                 one, coder, compress(one, coder, few))
     return {name: images.reshape(-1, *shape) for name, images in found.items()}

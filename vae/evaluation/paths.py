@@ -12,11 +12,10 @@ from numpy.typing import ArrayLike
 from minigrad.nn import frozen
 from vae.data.checks import check_data
 from vae.evaluation.neighbours import nearest
-from vae.models import VAE
-from vae.models.autoencoder import Autoencoder
+from vae.models import PCA, VAE, Autoencoder
 
 Path = Callable[[ndarray, ndarray, int], ndarray]
-Model = VAE | Autoencoder
+Model = VAE | Autoencoder | PCA
 
 
 class PathQuality(NamedTuple):
@@ -44,18 +43,18 @@ class Box(NamedTuple):
 
 
 def codes(model: Model, x: ndarray, *, batch_size: int = 1_000) -> ndarray:
-    """The mean of q(z|x), or an autoencoder's code, of each datum: (n, n_z)."""
+    """The centre of q(z|x), or the code of an autoencoder or a PCA, of each datum: (n, n_z)."""
     check_data(x)
     model = frozen(model)
-    encode = model.encode if isinstance(model, Autoencoder) else lambda x: model.posterior(x).mean
+    encode = getattr(model, "encode", None) or (lambda x: model.posterior(x).centre)
     return np.concatenate([encode(x[i:i + batch_size]) for i in range(0, len(x), batch_size)])
 
 
 def decoded(model: Model, z: ndarray, *, batch_size: int = 1_000) -> ndarray:
     """E[x|z] of codes z (…, n_z): (…, n_x)."""
     model, rows = frozen(model), z.reshape(-1, z.shape[-1])
-    x = np.concatenate([model.likelihood(rows[i:i + batch_size]).mean
-                        for i in range(0, len(rows), batch_size)])
+    decode = getattr(model, "decode", None) or (lambda z: model.likelihood(z).mean)
+    x = np.concatenate([decode(rows[i:i + batch_size]) for i in range(0, len(rows), batch_size)])
     return x.reshape(*z.shape[:-1], *x.shape[1:])
 
 

@@ -11,7 +11,7 @@ from minigrad.nn import frozen
 from vae.data.checks import check_data
 from vae.distributions import Estimate
 from vae.evaluation.importance import log_likelihood
-from vae.models import VAE
+from vae.models import VAE, squared_error
 from vae.objectives import elbo
 
 
@@ -37,24 +37,14 @@ def anomaly_scores(model: VAE, x: ndarray, *, samples: int = 50, repeats: int = 
         raise ValueError(f"repeats={repeats}, batch_size={batch_size}: both are at least 1")
     found = log_likelihood(model, x, samples=samples, seed=seed, each=True)
     model, rng = frozen(model), np.random.default_rng(seed)
-    parts, squares = np.zeros((3, len(x))), np.zeros(len(x))
+    parts = np.zeros((3, len(x)))
     for i in range(0, len(x), batch_size):
         rows = slice(i, i + batch_size)
         for _ in range(repeats):
             parts[:, rows] += np.stack(elbo(model, x[rows], rng=rng)[:3]).astype(np.float64)
-        squares[rows] = squared_error(x[rows], model.reconstruct(x[rows]))
     bound, reconstruction, kl = parts / repeats
     return {"-log p": -found["log_likelihoods"], "-elbo": -bound,
-            "reconstruction": -reconstruction, "kl": kl, "squared error": squares}
-
-
-def squared_error(x: ndarray, reconstruction: ndarray) -> ndarray:
-    """‖x - x̂‖² of each datum, summed over all but the first axis, in float64: (n,)."""
-    if np.shape(x) != np.shape(reconstruction):
-        raise ValueError(f"squared_error: x has shape {np.shape(x)} and its reconstruction "
-                         f"{np.shape(reconstruction)}; one for each datum is expected")
-    difference = np.asarray(x, np.float64) - reconstruction
-    return np.square(difference).reshape(len(x), -1).sum(axis=1)
+            "reconstruction": -reconstruction, "kl": kl, "squared error": squared_error(model, x)}
 
 
 def auroc(anomalies: ndarray, normal: ndarray) -> Estimate:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import struct
 import zlib
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,9 +17,9 @@ from numpy import ndarray
 
 from minigrad.nn import frozen
 from vae.data.checks import check_data
-from vae.distributions import Distribution, Normal
+from vae.distributions import Distribution, Normal, kl
+from vae.evaluation.paths import codes, decoded
 from vae.models import VAE
-from vae.objectives import elbo
 from vae.uses.entropy_coding import TOTAL, Damaged, pack, unpack
 
 LEVELS = 4096  # of one dimension; more would leave the rare ones too large a share of TOTAL
@@ -69,25 +68,25 @@ class GridCoder:
         return cls(step, low, frequencies)
 
     @classmethod
-    def fitted(cls, codes: ndarray, step: float) -> GridCoder:
-        """Frequencies as in the codes (n, d) of training data, from the lowest to the highest.
+    def fitted(cls, z: ndarray, step: float) -> GridCoder:
+        """Frequencies as in the codes z (n, d) of training data, from the lowest to the highest.
 
         A dimension that the model doesn't use costs nothing then, where the prior would have it
         cost its entropy.  Raises ValueError as `of_prior` does.
         """
-        codes = _codes(codes)
-        low, high = _grid(codes.min(axis=0), codes.max(axis=0), step)
-        k = np.rint(codes / step).astype(np.int64)
+        z = _finite(z)
+        low, high = _grid(z.min(axis=0), z.max(axis=0), step)
+        k = np.rint(z / step).astype(np.int64)
         return cls(step, low, [_whole(np.bincount(column - a, minlength=b - a + 1) / len(k))
                                for column, a, b in zip(k.T, low, high)])
 
-    def quantise(self, codes: ndarray) -> ndarray:
-        """The whole numbers (n, d) nearest to codes/Δ; beyond the grid its edge."""
-        codes = _codes(codes)
-        if codes.shape[1] != len(self.low):
-            raise ValueError(f"GridCoder.quantise: codes of shape {codes.shape}; "
+    def quantise(self, z: ndarray) -> ndarray:
+        """The whole numbers (n, d) nearest to z/Δ; beyond the grid its edge."""
+        z = _finite(z)
+        if z.shape[1] != len(self.low):
+            raise ValueError(f"GridCoder.quantise: codes of shape {z.shape}; "
                              f"(n, {len(self.low)}) are expected")
-        edge = np.clip(codes, self.low * self.step, self.high * self.step)
+        edge = np.clip(z, self.low * self.step, self.high * self.step)
         return np.rint(edge / self.step).astype(np.int64)
 
     def dequantise(self, k: ndarray) -> ndarray:
@@ -102,9 +101,9 @@ class GridCoder:
 
     def encode(self, k: ndarray) -> bytes:
         """The numbers k (n, d) as bytes: `bits` in all, 26 bytes, and some 10⁻⁵ bits a number."""
-        codes = pack(self._index(k), self.frequencies)
-        header = HEADER.pack(MARK, len(k), len(codes), self.fingerprint)
-        return header + struct.pack("<I", zlib.crc32(header + codes)) + codes
+        body = pack(self._index(k), self.frequencies)
+        header = HEADER.pack(MARK, len(k), len(body), self.fingerprint)
+        return header + struct.pack("<I", zlib.crc32(header + body)) + body
 
     def decode(self, data: bytes) -> ndarray:
         """The numbers k (n, d) as they were given to `encode`.
@@ -116,16 +115,16 @@ class GridCoder:
             raise Damaged(f"{len(data)} bytes that begin with {data[:4]!r}: what GridCoder.encode "
                           f"writes begins with {MARK!r} and has {PREAMBLE} bytes or more")
         _, n, length, fingerprint = HEADER.unpack_from(data)
-        codes = data[PREAMBLE:]
-        if len(codes) != length:
+        body = data[PREAMBLE:]
+        if len(body) != length:
             raise Damaged(f"{len(data)} bytes where the header promises {PREAMBLE + length}: "
-                          + ("truncated" if len(codes) < length else "something follows the codes"))
-        if struct.pack("<I", zlib.crc32(data[:HEADER.size] + codes)) != data[HEADER.size:PREAMBLE]:
+                          + ("truncated" if len(body) < length else "something follows the codes"))
+        if struct.pack("<I", zlib.crc32(data[:HEADER.size] + body)) != data[HEADER.size:PREAMBLE]:
             raise Damaged(f"the checksum of {len(data)} bytes is wrong: they were changed")
         if fingerprint != self.fingerprint:
             raise Damaged("these codes were written with another step or other tables: decode them "
                           "with the coder that they were encoded with")
-        return unpack(codes, n, self.frequencies) + self.low
+        return unpack(body, n, self.frequencies) + self.low
 
     def _index(self, k: ndarray) -> ndarray:
         k = np.asarray(k)
@@ -148,38 +147,21 @@ class Compressed(NamedTuple):
 
 
 def compress(model: Any, coder: GridCoder, x: ndarray) -> bytes:
-    """Images x (n, n_x) as bytes: the codes of `encode_means`, on the coder's grid."""
-    return coder.encode(coder.quantise(encode_means(model, x)))
+    """Images x (n, n_x) as bytes: the model's `codes`, on the coder's grid."""
+    return coder.encode(coder.quantise(codes(model, x)))
 
 
 def decompress(model: Any, coder: GridCoder, data: bytes) -> ndarray:
     """The images E[x|z] (n, n_x), within [0, 1], at the codes that `compress` has written."""
-    return decode_means(model, coder.dequantise(coder.decode(data)))
-
-
-def encode_means(model: Any, x: ndarray) -> ndarray:
-    """The mean of q(z|x), or the code of a model that has `encode`, such as a PCA: (n, d)."""
-    check_data(x)
-    if hasattr(model, "encode"):
-        return _in_parts(model.encode, x)
-    model = frozen(model)
-    return _in_parts(lambda part: model.posterior(part).mean, x)
-
-
-def decode_means(model: Any, z: ndarray) -> ndarray:
-    """E[x|z], or what a model that has `decode` makes of z, clipped to [0, 1]: (n, n_x)."""
-    if hasattr(model, "decode"):
-        return np.clip(_in_parts(model.decode, z), 0, 1)
-    model = frozen(model)
-    return np.clip(_in_parts(lambda part: model.likelihood(part).mean, z), 0, 1)
+    return np.clip(decoded(model, coder.dequantise(coder.decode(data))), 0, 1)
 
 
 def measure(model: Any, coder: GridCoder, x: ndarray) -> Compressed:
     """Images x (n, n_x) there and back: bytes that were really written, and the error made."""
-    data = compress(model, coder, x)
-    again = decompress(model, coder, data)
-    ideal = float(coder.bits(coder.quantise(encode_means(model, x))).mean())
-    error = float(np.square(x.astype(np.float64) - again).mean())
+    k = coder.quantise(codes(model, x))
+    data = coder.encode(k)
+    error = float(np.square(x - decompress(model, coder, data), dtype=np.float64).mean())
+    ideal = float(coder.bits(k).mean())
     return Compressed(8 * len(data) / len(x), ideal, error, decibels(error))
 
 
@@ -195,13 +177,14 @@ def ideal_rate(model: VAE, x: ndarray, *, seed: int = 0, batch_size: int = 500) 
     """
     check_data(x)
     model, rng = frozen(model), np.random.default_rng(seed)
-    kl, squares = 0.0, 0.0
+    rate, squares = 0.0, 0.0
     for i in range(0, len(x), batch_size):
         part = x[i:i + batch_size]
-        kl += float(elbo(model, part, rng=rng).kl.sum(dtype=np.float64))
-        z = model.posterior(part).sample(rng=rng)
-        squares += float(np.square(part.astype(np.float64) - decode_means(model, z)).sum())
-    bits, error = kl / len(x) / math.log(2), squares / x.size
+        q = model.posterior(part)
+        rate += float(kl(q, model.prior).sum(dtype=np.float64))
+        again = np.clip(decoded(model, q.sample(rng=rng)), 0, 1)
+        squares += float(np.square(part - again, dtype=np.float64).sum())
+    bits, error = rate / len(x) / math.log(2), squares / x.size
     return Compressed(bits, bits, error, decibels(error))
 
 
@@ -213,15 +196,11 @@ def decibels(mean_squared_error: float) -> float:
     return -10 * math.log10(mean_squared_error) if mean_squared_error > 0 else math.inf
 
 
-def _in_parts(f: Callable[[ndarray], ndarray], x: ndarray, rows: int = 500) -> ndarray:
-    return np.concatenate([f(x[i:i + rows]) for i in range(0, len(x), rows)])
-
-
-def _codes(codes: ndarray) -> ndarray:
-    codes = np.asarray(codes, np.float64)
-    if codes.ndim != 2 or 0 in codes.shape or not np.isfinite(codes).all():
-        raise ValueError(f"codes of shape {codes.shape}: finite numbers (n, d) are expected")
-    return codes
+def _finite(z: ndarray) -> ndarray:
+    z = np.asarray(z, np.float64)
+    if z.ndim != 2 or 0 in z.shape or not np.isfinite(z).all():
+        raise ValueError(f"codes of shape {z.shape}: finite numbers (n, d) are expected")
+    return z
 
 
 def _grid(lowest: ndarray, highest: ndarray, step: float) -> tuple[ndarray, ndarray]:
