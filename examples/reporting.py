@@ -117,8 +117,10 @@ def measure(args: Namespace, made: Made) -> dict[str, Any]:
         print("no bound on log p(x)", end="")
         if results["test_reconstruction"] is not None:
             print(f", log p(x|code) {results['test_reconstruction']:.2f} nats", end="")
-    results |= weighted(args, made) if "nll_samples" in made.family.options else dict.fromkeys(
-        f"test_nll{part}" for part in ("", "_se", "_samples", "_images", "_effective_samples"))
+    notes: list[str] = []
+    results |= weighted(args, made, notes) if "nll_samples" in made.family.options else (
+        dict.fromkeys(f"test_nll{part}" for part in ("", "_se", "_samples", "_images",
+                                                     "_effective_samples")))
     results |= {"test_error": made.family.error(made.model, made.test),
                 "active_units": made.family.active(made.model, made.test),
                 **made.family.more(made.model, made.test)}
@@ -129,7 +131,7 @@ def measure(args: Namespace, made: Made) -> dict[str, Any]:
         print(f", {results['codes_used']} of {results['codes']} codes used, their perplexity "
               f"{results['codes_perplexity']:.1f}, bound by their counts "
               f"{results['test_elbo_counted_prior']:.2f}", end="")
-    print(end=" ")
+    print("".join(f"\nnote: {note}" for note in notes), end=" ")
     return results
 
 
@@ -143,16 +145,15 @@ def bounds(made: Made) -> dict[str, Any]:
             else None for name in names}
 
 
-def weighted(args: Namespace, made: Made) -> dict[str, Any]:
-    """log p(x) by importance weights."""
+def weighted(args: Namespace, made: Made, notes: list[str]) -> dict[str, Any]:
+    """log p(x) by importance weights; what is to be noted about it is added to the notes."""
     drawn = np.random.default_rng(0).permutation(len(made.test))[:args.nll_images]
     with warnings.catch_warnings(record=True) as doubts:
         warnings.simplefilter("always", vae.LowEffectiveSampleSize)
         nll = vae.log_likelihood(made.model, made.test[np.sort(drawn)], samples=args.nll_samples)
     print(f", importance-weighted with K = {nll['samples']} on {nll['n']} images: "
           f"{nll['log_likelihood']:.2f}", end="")
-    for doubt in doubts:
-        print(f"\nnote: {doubt.message}", end="")
+    notes += [str(doubt.message) for doubt in doubts]
     return {"test_nll": -nll["log_likelihood"], "test_nll_se": nll["log_likelihood_se"],
             "test_nll_samples": nll["samples"], "test_nll_images": nll["n"],
             "test_nll_effective_samples": nll["ess_mean"]}
