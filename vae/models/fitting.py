@@ -52,7 +52,7 @@ def _asked(who: str, part: Callable[[Any], Any], given: np.ndarray, what: str) -
 
 def _event(p: Distribution) -> tuple[int, ...]:
     """The shape of one draw, without axes of a batch."""
-    return p.shape[len(p.shape) - p.event_ndim:] if p.event_ndim else ()
+    return p.shape[len(p.shape) - p.event_ndim:]
 
 
 def _named(p: Distribution) -> str:
