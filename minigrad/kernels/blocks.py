@@ -74,9 +74,12 @@ def threaded(f: Callable[..., ndarray], cost: float, calls: int = 1,
     function as they are.
     """
     into = into or isinstance(f, np.ufunc)
+    least = 2 * calls * LONG / cost  # elements for a second thread
 
     def forward(*arrays: ndarray) -> ndarray:
         like = arrays[0]
+        if type(like) is not ndarray or like.size < least:
+            return f(*arrays)
         alike = all(type(a) is ndarray and a.shape == like.shape and a.dtype == like.dtype
                     for a in arrays)
         if not alike or like.dtype.kind != "f" or _threads(like.size * cost, calls) == 1:

@@ -12,7 +12,7 @@ from numpy.random import Generator
 from numpy.typing import DTypeLike
 
 from minigrad.define import with_vjp
-from minigrad.functions import affine, sigmoid
+from minigrad.functions import affine
 from minigrad.nn import Dense
 from minigrad.nn.initialisers import Initialiser, glorot_uniform
 from minigrad.tensor import Tensor
@@ -31,7 +31,7 @@ class MaskedDense:
         self.bias = Tensor(np.zeros(mask.shape[1], dtype))
 
     def __call__(self, x: Any) -> Any:
-        return affine(x, self.weight * self.mask, self.bias)
+        return _masked_affine(x, self.weight, self.bias, self.mask)
 
     def masked(self) -> Callable[[Any], Any]:
         """The same for several calls: the weight is masked once."""
@@ -111,7 +111,7 @@ class InverseAutoregressive(Flow):
         """z' (…, n), and log |det ∂z'/∂z| (…) in nats."""
         self._check(z)
         shift, gate = self._by(self.network, z)
-        return shift + gate * (z - shift), np.log(gate).sum(-1)
+        return _between(z, shift, gate), np.log(gate).sum(-1)
 
     def inverse(self, z: Any) -> Any:
         """z of z' in n passes: after the k-th the first k dimensions are what they must be."""
@@ -131,7 +131,22 @@ class InverseAutoregressive(Flow):
         return shift, _gate(s)
 
 
+# Most of a layer's operations are so small that their number is what they cost: three are one each.
+@with_vjp(lambda g, y, x, w, b, mask: affine.vjps[0](g, y, x, w * mask, b),
+          lambda g, y, x, w, b, mask: mask * affine.vjps[1](g, y, x, w, b),
+          lambda g, y, x, w, b, mask: affine.vjps[2](g, y, x, w, b))
+def _masked_affine(x: ndarray, w: ndarray, b: ndarray, mask: ndarray) -> ndarray:
+    return affine.forward(x, w * mask, b)
+
+
 @with_vjp(lambda g, y, s: g * (y * (1 - y) * (1 - np.square(np.tanh(s / MOST)))))
 def _gate(s: ndarray) -> ndarray:
-    """sigmoid of s, bounded: one operation, as most of a layer's are this small."""
-    return sigmoid(bounded(s, MOST))
+    """sigmoid of s, bounded."""
+    return 1 / (1 + np.exp(-bounded(s, MOST)))
+
+
+@with_vjp(lambda g, y, z, m, gate: g * gate,
+          lambda g, y, z, m, gate: g * (1 - gate),
+          lambda g, y, z, m, gate: g * (z - m), elementwise=True)
+def _between(z: ndarray, m: ndarray, gate: ndarray) -> ndarray:
+    return m + gate * (z - m)
