@@ -133,7 +133,7 @@ class Family:
     def active(self, model: Any, x: ndarray) -> int | None:
         """How many dimensions of the code, or categorical variables, move with the data."""
         if self.draws or not isinstance(model.prior, vae.Normal):
-            return active_by_draws(model, x)
+            return int(active_by_prior(model, x).sum())
         return vae.active_units(model, x).count
 
     def more(self, model: Any, x: ndarray) -> dict[str, Any]:
@@ -176,25 +176,17 @@ def _drawn_again(model: Any, x: ndarray) -> ndarray:
     return model.likelihood(z).mean.mean(0)
 
 
-def active_by_draws(model: Any, x: ndarray, *, threshold: float = 1e-2, draws: int = 64,
-                    numbers: int | None = None) -> int:
-    """`vae.active_units` where E[z|x] is not known: how many z_j have Var_x(E[z_j|x]) > threshold.
+def active_by_prior(model: Any, x: ndarray) -> ndarray:
+    """Of each number or variable of the code, whether Var_x(E[z_j|x]) > 0.01·Var_p(z_j), by draws.
 
-    The variance is the covariance of two means of independent draws, which is unbiased, in units
-    of the prior's variance.  The last of more than one axis of a code, that of categories, is
-    summed over: then variables are counted.  numbers: only the first so many are looked at.
+    So it is `vae.active_units` for a prior of any variance and a q without a known mean.  The last
+    of more than one axis of a code, that of categories, is summed over: variables are judged.
     """
-    fixed, rng = frozen(model), np.random.default_rng(0)
-    halves = []
-    for batch in _batches(x):
-        z = fixed.posterior(batch).sample((2, draws // 2), rng=rng)
-        halves.append(z.mean(axis=1, dtype=np.float64))
-    first, second = np.concatenate(halves, axis=1)
-    found = np.mean((first - first.mean(0)) * (second - second.mean(0)), axis=0)
-    of_prior = fixed.prior.sample((2000,), rng=rng).var(axis=0, dtype=np.float64)
-    if found.ndim > 1:  # frequencies have variances below 1 as they are
-        found, of_prior = found.sum(-1), 1.0
-    return int(np.sum((found > threshold * of_prior)[:numbers]))
+    rng = np.random.default_rng(0)
+    variance = vae.active_units(model, x, draws=64, rng=rng).variance
+    if variance.ndim > 1:  # frequencies have variances below 1 as they are
+        return variance.sum(-1) > 0.01
+    return variance > 0.01 * frozen(model).prior.sample((2000,), rng=rng).var(0, dtype=np.float64)
 
 
 # -- families that are asked in another way -------------------------------------------------------
@@ -247,7 +239,7 @@ class Auxiliary(Family):
     """A code is [z, u], of which u is a helper and no part of the model of x."""
 
     def active(self, model: AuxiliaryVAE, x: ndarray) -> int:
-        return active_by_draws(model, x, numbers=model.n_z)
+        return int(active_by_prior(model, x)[:model.n_z].sum())
 
 
 class Beside:

@@ -154,8 +154,8 @@ def test_active_units_by_draws_are_those_of_the_means(example, made):
             mean = x[:, :4] * np.array([1, 0.5, 0.2, 0.02], np.float32)
             return vae.Normal(mean, np.full_like(mean, 0.7))
     x = np.random.default_rng(0).standard_normal((2000, 64)).astype(np.float32)
-    assert looking.active_by_draws(Known(), x) == vae.active_units(Known(), x).count == 3
-    assert looking.active_by_draws(Known(), x, numbers=2) == 2
+    assert looking.active_by_prior(Known(), x).tolist() == [True, True, True, False]
+    assert vae.active_units(Known(), x).count == 3
 
 
 def test_reconstructions_by_draws_are_means_over_the_posterior(made):

@@ -111,17 +111,7 @@ def one(name: str, seed: int, protocol: vae.data.Binarization, args: argparse.Na
             "log_likelihood": found["log_likelihood"], "se_over_images": found["log_likelihood_se"],
             "effective_samples": found["ess_mean"], "samples": args.samples,
             "noise": found["log_likelihood_noise_se"], "bias": found["log_likelihood_bias"],
-            "active_units": active_units(model, test)}
-
-
-def active_units(model: vae.VAE, x: np.ndarray, draws: int = 50) -> int:
-    """As `vae.active_units`, with the mean of draws for a posterior that knows no mean."""
-    rng = np.random.default_rng(0)
-    means = [model.posterior(x[i:i + 1000]).sample((draws,), rng=rng).mean(axis=0)
-             for i in range(0, len(x), 1000)]
-    within = np.concatenate([model.posterior(x[i:i + 1000]).sample((draws,), rng=rng).var(axis=0)
-                             for i in range(0, len(x), 1000)]).mean(axis=0) / draws
-    return int((np.concatenate(means).var(axis=0) - within > 1e-2).sum())  # less the draws' noise
+            "active_units": vae.active_units(model, test, draws=50, rng=rng).count}
 
 
 def table(folder: Path) -> None:

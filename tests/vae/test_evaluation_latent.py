@@ -104,6 +104,20 @@ def test_active_units_are_those_whose_mean_moves_with_the_data():
         active_units(model, x[:1])
 
 
+def test_active_units_by_draws_err_around_those_of_the_means_and_not_above_them():
+    """Posteriors so wide that the plain variance of means of four draws is 25/4 too large."""
+    x = np.random.default_rng(0).standard_normal((4_000, 1)).astype(np.float32)
+    model = encoder_model(lambda x: vae.Normal(np.array([3, 0], np.float32) * x, np.float32(5)), 2)
+    known = active_units(model, x)
+    found = np.array([active_units(model, x, draws=4, rng=np.random.default_rng(seed)).variance
+                      for seed in range(30)])
+    error = found.std(axis=0, ddof=1) / np.sqrt(len(found))
+    assert np.all(np.abs(found.mean(axis=0) - known.variance) < 4 * error) and np.all(error < 0.1)
+    for options in ({"draws": 3, "rng": np.random.default_rng(0)}, {"draws": 4}):
+        with pytest.raises(ValueError, match="an even number of draws"):
+            active_units(model, x, **options)
+
+
 # -- the aggregate posterior, exactly --------------------------------------------------------------
 def test_all_parts_agree_with_quadrature(plane, quadrature):
     model, x = table_model(plane)
