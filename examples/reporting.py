@@ -31,8 +31,9 @@ def report(args: Namespace, made: Made, history: vae.History) -> None:
     results = measure(args, made)
     results["train_bound"] = rows[-1]["train_bound"] if rows else None
     diagnosis = diagnose(args, made, history)
-    told = f"the doctor was not asked: {made.family.why_no_doctor}"
-    print(f"({time.perf_counter() - began:.0f} s)\n{told if diagnosis is None else diagnosis}")
+    told = (f"The doctor was not asked: {made.family.why_no_doctor}" if diagnosis is None
+            else diagnosis)
+    print(f"({time.perf_counter() - began:.0f} s)\n{told}")
     configuration = {k: str(v) if isinstance(v, Path) else v for k, v in vars(args).items()}
     seconds = float(np.mean([row["seconds"] for row in rows])) if rows else None
     metrics = {
@@ -54,7 +55,7 @@ def report(args: Namespace, made: Made, history: vae.History) -> None:
     vae.report.write(page, title=title(args, data.name), configuration=configuration,
                      protocol=f"{data.name}: {data.protocol}. Binarisation: {protocol.name}. "
                               + what_bound(made) + ", in nats per image.",
-                     history=rows, findings=[unasked(made)] if diagnosis is None else diagnosis,
+                     history=rows, findings=told,
                      metrics={"epochs": how_far, **with_units(results)},
                      pictures={k: v for k, v in pictures.items() if k != CAPTIONS["curves"]})
     print("written: " + ", ".join(map(str, (*pictures.values(), page))))
@@ -78,12 +79,6 @@ def diagnose(args: Namespace, made: Made, history: vae.History) -> vae.Diagnosis
     objective = made.family.objective(args, -(-len(made.train) // args.batch_size))
     return made.family.diagnose(made.model, made.protocol.evaluation(made.train[chosen]),
                                 validation=made.test, history=history, objective=objective)
-
-
-def unasked(made: Made) -> vae.Finding:
-    """In place of findings, that nobody looked."""
-    return vae.Finding("not examined", "note", made.family.why_no_doctor,
-                       "look at the reconstructions, their error, and the curves")
 
 
 def with_units(found: dict[str, Any]) -> dict[str, Any]:

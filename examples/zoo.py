@@ -277,7 +277,7 @@ def page(args: argparse.Namespace, data: vae.data.Dataset, rows: list[dict], res
     vae.report.write(args.out / "zoo.html", title=f"Models side by side on {data.name}",
                      configuration={k: str(v) for k, v in vars(args).items()}, protocol=under,
                      history=[], metrics=metrics, pictures={"Samples of each model": picture},
-                     findings=findings)
+                     findings=findings or "Nothing found in any model.")
 
 
 if __name__ == "__main__":

@@ -47,13 +47,14 @@ article h3 { margin: 0; font-size: 1rem; } article p { margin: .3rem 0; }
 
 def write(path: str | os.PathLike, *, title: str, configuration: Mapping[str, Any], protocol: str,
           history: Sequence[Mapping[str, Any]], metrics: Mapping[str, Any],
-          pictures: Mapping[str, Picture], findings: Iterable[Any]) -> None:
+          pictures: Mapping[str, Picture], findings: Iterable[Any] | str) -> None:
     """Write the report; the file is replaced whole or not at all.
 
     history: rows, or a `vae.History`.  metrics: name -> number or text, or (value, error, unit),
     error and unit None where there are none; the error of `name` may also stand as `name_se`.
     pictures: caption -> path of a picture, its bytes, or a function that writes it into a file,
-    such as `lambda file: figures.samples(file, …)`.  findings: of `vae.diagnose`.
+    such as `lambda file: figures.samples(file, …)`.  findings: of `vae.diagnose`,
+    or a sentence that says why nobody looked.
 
     What would name the user is left out: of absolute paths only the last part is shown.
     Raises ValueError for a picture that is none.
@@ -116,7 +117,9 @@ def _cpu() -> str:
 
 
 # -- the sections ---------------------------------------------------------------------------------
-def _findings(findings: Iterable[Any]) -> str:
+def _findings(findings: Iterable[Any] | str) -> str:
+    if isinstance(findings, str):
+        return f"<p>{_text(findings)}</p>"
     items = list(findings)
     missing = getattr(findings, "not_judged", {})
     checked = getattr(findings, "checked", None)
@@ -124,8 +127,8 @@ def _findings(findings: Iterable[Any]) -> str:
              f"\n<p>{_text(f.evidence)}</p>\n<p><strong>Cure:</strong> {_text(f.cure)}</p>\n"
              "</article>" for f in items]
     if not items:
-        told = "" if checked is None else f" in {len(checked)} checks"
-        parts.append(f"<p>Nothing found{told}.</p>")
+        parts.append("<p>None were given.</p>" if checked is None
+                     else f"<p>Nothing found in {len(checked)} checks.</p>")
     if missing:
         why = "".join(f"<li>{_text(name.replace('_', ' '))}: {_text(reason)}</li>"
                       for name, reason in missing.items())

@@ -186,6 +186,13 @@ def test_findings_of_the_doctor_are_shown(tmp_path):
     assert "Nothing found in 7 checks." in page.text
 
 
+def test_where_nobody_looked_the_report_says_so(tmp_path):
+    page, _ = written(tmp_path, findings="The doctor was not asked: there is no <posterior>")
+    assert "The doctor was not asked: there is no <posterior>" in page.text
+    page, _ = written(tmp_path, findings=[])
+    assert "None were given." in page.text and "Nothing found" not in page.text
+
+
 def test_paths_and_names_of_users_are_not_shown(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", "/home/jane doe")
     page, text = written(
