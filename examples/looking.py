@@ -221,7 +221,7 @@ class Conditional(Family):
                           for part in (x, validation))
             if not len(own):
                 continue
-            one = vae.diagnose(given_label(model, label), own,
+            one = vae.diagnose(model.given(label), own,
                                validation=other if len(other) else None, **options)
             for finding in one:
                 evidence = f"class {label}: {finding.evidence}"
@@ -240,23 +240,6 @@ class Auxiliary(Family):
 
     def active(self, model: AuxiliaryVAE, x: ndarray) -> int:
         return int(active_by_prior(model, x)[:model.n_z].sum())
-
-
-class Beside:
-    """A network of [a, y] as one of a, for one label y."""
-
-    def __init__(self, network: Callable, y: ndarray):
-        self.network, self.y = network, y
-
-    def __call__(self, a: Any) -> Any:
-        return self.network(np.concatenate([a, np.broadcast_to(self.y, (*a.shape[:-1],
-                                                                        len(self.y)))], axis=-1))
-
-
-def given_label(model: ConditionalVAE, label: int) -> vae.VAE:
-    """p(x, z|y) of one y, which is a VAE of x, with the same parameters."""
-    y = np.eye(model.n_y, dtype=np.float32)[label]
-    return vae.VAE(Beside(model.encoder, y), Beside(model.decoder, y), model.given_prior)
 
 
 def uniform_bound(model: VQVAE, x: Any, *, rng: Generator) -> vae.Weighted:

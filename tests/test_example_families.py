@@ -129,19 +129,6 @@ def test_where_there_is_no_posterior_it_is_said(families, name):
 
 
 # -- what is computed another way -----------------------------------------------------------------
-def test_a_model_given_a_label_is_the_conditional_one(example, made):
-    it = made("conditional")[1]
-    looking = inspect.getmodule(type(it.family))
-    x = it.test[it.test[:, 64 + 3] == 1]
-    one = looking.given_label(it.model, 3)
-    assert np.array_equal(mg.nn.frozen(one).posterior(x[:, :64]).mean,
-                          mg.nn.frozen(it.model).posterior(x).mean)
-    rows = mg.nn.frozen(it.model)
-    z = rows.posterior(x).mean
-    assert np.array_equal(mg.nn.frozen(one).likelihood(z).log_prob(x[:, :64]),
-                          rows.likelihood(z).log_prob(x))
-
-
 def test_active_units_by_draws_are_those_of_the_means(example, made):
     """Means that are known: three dimensions move, one by too little."""
     it = made("dense")[1]

@@ -110,6 +110,21 @@ class OverRows:
         return np.reshape(rows, (*x.shape[:-1], rows.shape[-1]))
 
 
+class Beside:
+    """u (…, n, n_u) -> network([u, x]) for fixed x, (n, n_x) or the same (n_x,) for all."""
+
+    def __init__(self, network: Callable[[Any], Any], x: Any):
+        self.network, self.x = network, x
+
+    def __call__(self, u: Any) -> Any:
+        return self.network(np.concatenate([u, over_draws(self.x, u)], axis=-1))
+
+
+def over_draws(x: Any, z: Any) -> Any:
+    """x (n, n_x), the same for all draws of z (…, n, n_z)."""
+    return np.broadcast_to(x, (*z.shape[:-1], x.shape[-1]))
+
+
 def dense(sizes: Sequence[int], head: Callable, *, activation: Callable = np.tanh,
           rng: Generator, weight: Initialiser = glorot_uniform,
           bias: Initialiser = zeros) -> Sequential:

@@ -209,3 +209,14 @@ def test_what_does_not_go_together_is_said(labelled):
         ConditionalVAE(model.encoder, model.decoder, model.prior, 0)
     with pytest.raises(TypeError, match=r"hidden=5\): give the sizes of the layers, \(5,\)"):
         conditional_vae(PIXELS, CLASSES, 5, 1, rng=np.random.default_rng(0))
+
+
+def test_a_model_given_a_label_is_the_conditional_one(labelled, trained):
+    model, images = mg.nn.frozen(trained), labelled[0][labelled[1] == 2]
+    one, rows = model.given(2), model.rows(images, np.full(len(images), 2))
+    z = model.posterior(rows).mean
+    assert np.array_equal(one.posterior(images).mean, z)
+    assert np.array_equal(one.likelihood(z).log_prob(images), model.likelihood(z).log_prob(rows))
+    assert same(values(trained.given(np.eye(CLASSES)[2])), values(trained))  # its own parameters
+    with pytest.raises(ValueError, match="outside the classes"):
+        model.given(CLASSES)

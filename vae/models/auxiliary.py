@@ -13,7 +13,7 @@ from minigrad.nn.initialisers import Initialiser, glorot_uniform, zeros
 from vae.distributions import Distribution, Mixture, Normal
 from vae.models.gaussian import VAE
 from vae.models.layered import Ancestral
-from vae.networks import Head, ToBernoulli, ToNormal, dense
+from vae.networks import Beside, Head, ToBernoulli, ToNormal, dense, over_draws
 
 
 class AuxiliaryVAE(VAE):
@@ -113,21 +113,6 @@ class StandardNormal:
     def __call__(self, z: Any) -> Normal:
         zero = np.zeros((*z.shape[:-1], self.n), z.dtype)
         return Normal(zero, np.ones_like(zero))
-
-
-class Beside:
-    """u (…, n, n_u) -> network([u, x]), for data x (n, n_x)."""
-
-    def __init__(self, network: Callable[[Any], Distribution], x: Any):
-        self.network, self.x = network, x
-
-    def __call__(self, u: Any) -> Distribution:
-        return self.network(np.concatenate([u, over_draws(self.x, u)], axis=-1))
-
-
-def over_draws(x: Any, z: Any) -> Any:
-    """x (n, n_x), the same for all draws of z (…, n, n_z)."""
-    return np.broadcast_to(x, (*z.shape[:-1], x.shape[-1]))
 
 
 def auxiliary_vae(n_x: int = 784, hidden: Sequence[int] = (200,), n_z: int = 20, n_u: int = 20, *,

@@ -14,7 +14,7 @@ from minigrad.tensor import untraced
 from vae.distributions import Distribution, Normal
 from vae.models.fitting import require_fit
 from vae.models.gaussian import VAE, interval
-from vae.networks import Head, ToBernoulli, ToNormal, dense
+from vae.networks import Beside, Head, ToBernoulli, ToNormal, dense
 
 
 class ConditionalVAE(VAE):
@@ -55,6 +55,14 @@ class ConditionalVAE(VAE):
                              "for each is expected")
         return np.concatenate([x, y], axis=1)
 
+    def given(self, label: int | ndarray) -> VAE:
+        """p(x, z|y) of one label y, (n_y,) or a class: a VAE of x alone, with the same parameters.
+
+        So whatever is asked of a VAE can be asked of the images of one class.
+        """
+        y, = label_rows(np.asarray(label)[None], self.n_y, dtype=self.prior.dtype)
+        return VAE(Beside(self.encoder, y), Beside(self.decoder, y), self.given_prior)
+
     def likelihood(self, z: Any) -> LabelledLikelihood:  # type: ignore[override]
         """p(x|z, y), with the label left open; its `log_prob` takes rows [x, y]."""
         return LabelledLikelihood(self.decoder, z, self.n_y)
@@ -93,8 +101,7 @@ class LabelledLikelihood:
         if y.shape[-1:] != (self.n_y,):
             raise ValueError(f"labels of shape {y.shape}: the last axis must have {self.n_y} "
                              "numbers")
-        both = np.broadcast_to(y, (*self.z.shape[:-1], self.n_y))
-        return self.decoder(np.concatenate([self.z, both], axis=-1))
+        return Beside(self.decoder, y)(self.z)
 
     def log_prob(self, x: Any) -> Any:
         """log p(x|z, y) of rows [x, y], per datum, in nats."""
