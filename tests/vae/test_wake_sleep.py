@@ -9,6 +9,8 @@ import minigrad as mg
 import vae
 from tests.vae.linear_gaussian import standard_errors_off
 from vae import VAE, Categorical, MultivariateNormal, Normal, estimators, exact
+from vae.models.auxiliary import auxiliary_vae
+from vae.models.conditional import conditional_vae
 from vae.models.wake_sleep import reweighted_wake_sleep, sleep, wake, wake_sleep
 
 WEIGHT = np.array([[1.2, 0.5], [-0.5, 1.2], [0.4, 0.0], [0.0, -0.4]])  # orthogonal columns
@@ -86,6 +88,13 @@ def test_sleep_is_at_rest_exactly_at_the_posterior(rng):
         return (p * q.log_probabilities).sum()
     assert np.abs(mg.grad(mean_by_enumeration)(posterior)).max() < 1e-15
     assert np.abs(mg.grad(mean_by_enumeration)(posterior + rng.standard_normal((4, 3)))).max() > .01
+
+
+@pytest.mark.parametrize("model", [auxiliary_vae(9, (7,), 2, 2, rng=np.random.default_rng(0)),
+                                   conditional_vae(9, 3, (7,), 2, rng=np.random.default_rng(0))])
+def test_sleep_refuses_models_whose_x_depends_on_more_than_z(model, rng):
+    with pytest.raises(TypeError, match=f"{type(model).__name__} is no distribution of x given z"):
+        sleep(model, 5, rng=rng)
 
 
 def test_sleep_gives_the_model_no_gradient():

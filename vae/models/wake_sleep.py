@@ -9,6 +9,7 @@ from numpy.random import Generator
 
 from minigrad.functions import logsumexp, softmax
 from minigrad.tensor import untraced
+from vae.distributions import Distribution
 from vae.models.gaussian import VAE
 
 if TYPE_CHECKING:
@@ -32,10 +33,15 @@ def sleep(model: VAE, n: int, *, rng: Generator) -> Any:
     """log q(z|x) of n pairs drawn from the model, z ~ p(z), x ~ p(x|z): (n,), in nats.
 
     p is held.  Its mean is largest where q(z|x) is the p(z|x) of the model's own x: it minimises
-    E_p(x) KL(p(z|x)‖q(z|x)), in the other direction than the ELBO does.
+    E_p(x) KL(p(z|x)‖q(z|x)), in the other direction than the ELBO does.  Raises TypeError where
+    p(x|z) is no distribution of x alone: of a label, or with an auxiliary variable.
     """
     z = model.prior.constant().sample((n,), rng=rng)
-    x = model.likelihood(z).constant().sample(rng=rng)
+    p = model.likelihood(z)
+    if not isinstance(p, Distribution):
+        raise TypeError(f"sleep draws pairs (z, x), but the likelihood of a {type(model).__name__} "
+                        "is no distribution of x given z alone: train q by a bound instead")
+    x = p.constant().sample(rng=rng)
     return model.posterior(x).log_prob(z)
 
 
