@@ -25,13 +25,13 @@ from statistics import median
 
 import numpy as np
 from run import against_torch
+from steps import training
 
 N_X, N_H, N_Z, BATCH, DEPTH = 784, 200, 50, 100, 10
 WORKLOADS = ("none", "planar", "amortised", "iaf")
 
 
 def our_step(workload: str) -> Callable[[], object]:
-    import minigrad as mg
     import vae
     from vae.flows import InverseAutoregressive, Planar, ToPlanar, ToTransformed
 
@@ -44,15 +44,9 @@ def our_step(workload: str) -> Callable[[], object]:
     encoder = vae.networks.dense([N_X, N_H, N_H, N_Z], partial(ToTransformed, flows=flows), rng=rng)
     decoder = vae.networks.dense([N_Z, N_H, N_H, N_X], vae.networks.ToBernoulli, rng=rng)
     model = vae.VAE(encoder, decoder, vae.Normal.standard(N_Z))
-    optimizer = mg.optim.Adam(mg.nn.parameters(model), lr=1e-3)
     x = (rng.random((BATCH, N_X)) > 0.5).astype(np.float32)
 
-    def step() -> None:
-        loss = -np.mean(vae.estimators.sgvb_a(model, x, rng=rng).value)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    return step
+    return training(model, lambda: -np.mean(vae.estimators.sgvb_a(model, x, rng=rng).value))
 
 
 def torch_step(workload: str) -> Callable[[], object]:

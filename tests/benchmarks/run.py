@@ -104,6 +104,8 @@ def main() -> None:
     p.add_argument("--only", nargs="+", help="these peers alone")
     p.add_argument("--rounds", type=int, default=5)
     args = p.parse_args()
+    if unknown := set(args.workloads) - set(WORKLOADS):
+        p.error(f"no workload {', '.join(sorted(unknown))}: there are {', '.join(WORKLOADS)}")
     for workload in args.workloads or WORKLOADS:
         peers = [k for k in WORKLOADS[workload] if not args.only or k in ("minigrad", *args.only)]
         compare(workload, peers, args.peers, args.rounds)

@@ -21,7 +21,9 @@ import json
 import re
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import peers
@@ -55,57 +57,52 @@ def minigrad_chain() -> Step:
     return step
 
 
-def minigrad_dense(batch: int) -> Step:
+def training(model: Any, loss: Callable[[], Any]) -> Step:
+    """Adam's step of all parameters of the model, by the gradient of `loss()`."""
     import minigrad as mg
+
+    optimizer = mg.optim.Adam(mg.nn.parameters(model), lr=1e-3)
+
+    def step() -> None:
+        loss().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return step
+
+
+def minigrad_dense(batch: int) -> Step:
     import vae
 
     rng = np.random.default_rng(0)
     model = vae.dense_vae(N_X, [N_H], N_Z, rng=rng)
-    optimizer = mg.optim.Adam(mg.nn.parameters(model), lr=1e-3)
     x = rng.random((batch, N_X), dtype=np.float32)
 
-    def step() -> None:
-        loss = -np.mean(vae.elbo(model, x, rng=rng).value)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    return step
+    return training(model, lambda: -np.mean(vae.elbo(model, x, rng=rng).value))
 
 
 def minigrad_iwae(samples: int) -> Step:
-    import minigrad as mg
     import vae
 
     rng = np.random.default_rng(0)
     model = vae.dense_vae(N_X, [200, 200], 50, rng=rng)
-    optimizer = mg.optim.Adam(mg.nn.parameters(model), lr=1e-3)
     x = (rng.random((20, N_X)) > 0.5).astype(np.float32)
 
-    def step() -> None:
-        loss = -np.mean(vae.estimators.iwae(model, x, rng=rng, samples=samples).value)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    return step
+    return training(model, lambda: -np.mean(vae.estimators.iwae(model, x, rng=rng,
+                                                                samples=samples).value))
 
 
 def minigrad_conv(batch: int, kernel: int = 3) -> Step:
-    import minigrad as mg
     import vae
 
     rng = np.random.default_rng(0)
     model = vae.conv_vae(kernel=kernel, rng=rng)
-    optimizer = mg.optim.Adam(mg.nn.parameters(model), lr=1e-3)
     x = rng.random((batch, N_X), dtype=np.float32)
 
-    def step() -> None:
+    def loss() -> Any:
         q = model.posterior(x)
         mean = model.likelihood(q.sample(rng=rng)).mean
-        loss = (np.sum(np.square(mean - x)) + np.sum(vae.kl(q, model.prior))) / batch
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    return step
+        return (np.sum(np.square(mean - x)) + np.sum(vae.kl(q, model.prior))) / batch
+    return training(model, loss)
 
 
 def floor(layers: list[tuple[int, int, int]]) -> Step:

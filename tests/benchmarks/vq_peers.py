@@ -20,14 +20,13 @@ from collections.abc import Callable
 
 import numpy as np
 from run import against_torch
-from steps import measure
+from steps import measure, training
 
 BATCH, CODES, DIMENSIONS, CHANNELS, LAYERS, DECAY = 128, 128, 16, 64, 6, 0.99
 WORKLOADS = ("gradient", "moving", "masked")
 
 
 def our_step(workload: str) -> Callable[[], object]:
-    import minigrad as mg
     from vae import models
     from vae.models.masked import MaskedCodes, code_likelihood
 
@@ -40,14 +39,8 @@ def our_step(workload: str) -> Callable[[], object]:
         model, objective = models.conv_vqvae(rng=rng, decay=DECAY), models.moving_objective
     else:
         model, objective = models.conv_vqvae(rng=rng), models.vq_objective
-    optimizer = mg.optim.Adam(mg.nn.parameters(model), lr=1e-3)
 
-    def step() -> None:
-        loss = -np.mean(objective(model, x, rng=rng).objective)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    return step
+    return training(model, lambda: -np.mean(objective(model, x, rng=rng).objective))
 
 
 def torch_step(workload: str) -> Callable[[], object]:

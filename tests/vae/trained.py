@@ -21,3 +21,11 @@ def values(model):
 
 def same(a, b):
     return all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def check_parameters(model, x, objective, **options):
+    """`check_grads` of the summed bound by all parameters of the model, for the same noise."""
+    def bound(*values):
+        return objective(mg.nn.with_parameters(model, values), x,
+                         rng=np.random.default_rng(5)).value.sum()
+    mg.check_grads(bound, tuple(p.data for p in mg.nn.parameters(model)), order=1, **options)
