@@ -43,7 +43,8 @@ def unused_dimensions(exam: Examination) -> Finding | None:
     """Dimensions in which q(z|x) is the prior, while others are used."""
     active, each = exam.codes.active, exam.codes.kl_by_dimension
     if each is None or each.shape[1] != len(active):
-        raise NotJudged(f"{exam.codes.family.__name__} has no KL of each dimension")
+        raise NotJudged(f"the KL of a {exam.codes.family.__name__} from this prior is no sum over "
+                        "dimensions")
     per_dimension = each.mean(axis=0)
     unused = np.flatnonzero(~active & (per_dimension < UNUSED_KL))
     if len(unused) == 0 or active.sum() <= FEW * len(active):  # which is a collapse
