@@ -19,6 +19,7 @@ from options import check_writable, parser, positive, program
 import minigrad as mg
 import vae
 from vae.estimators import sgvb_a
+from vae.evaluation.means import mean_and_error
 from vae.flows import InverseAutoregressive, ToTransformed
 from vae.likelihoods import ToLearnedGaussian
 from vae.networks import ToNormal, dense
@@ -173,7 +174,7 @@ def table(args: argparse.Namespace, rings: dict[str, np.ndarray]) -> list[dict[s
             rings[f"{posterior}, {decoder} units"] = runs[0]["samples"][:2_000]
             values = {name: [run[name] for run in runs] for name in PARTS}
             rows.append({"posterior": posterior, "decoder": decoder, **{
-                name: (float(np.mean(each)), float(np.std(each, ddof=1) / np.sqrt(len(each))))
+                name: tuple(map(float, mean_and_error(np.array(each))))
                 for name, each in values.items()}, "off_by_seed": values["off"]})
             tell(rows[-1])
     return rows

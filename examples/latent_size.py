@@ -9,13 +9,13 @@ import argparse
 import json
 import sys
 import time
-from typing import Any
 
 import numpy as np
 from options import check_writable, parser, positive, program, rate
 
 import minigrad as mg
 import vae
+from vae.evaluation.means import mean_and_error
 
 SIZES, PARTS = (5, 10), ("elbo", "reconstruction", "kl")
 COLUMNS, ROWS = 8, 8  # of the picture
@@ -80,8 +80,8 @@ def trained(protocol: vae.data.Binarization, n: int, args: argparse.Namespace, s
 def compared(found: dict[int, list[dict[str, float]]]) -> dict[str, dict[str, list[float]]]:
     """Row by row, part -> mean over seeds and its standard error; the last row: by how much the
     larger code is above, seed by seed."""
-    def row(values: Any) -> list[float]:
-        return [float(np.mean(values)), float(np.std(values, ddof=1) / np.sqrt(len(values)))]
+    def row(values: np.ndarray) -> list[float]:
+        return [float(part) for part in mean_and_error(values)]
     each = {n: {part: np.array([f[part] for f in found[n]]) for part in PARTS} for n in SIZES}
     few, many = SIZES
     return {**{f"latent {n}": {part: row(each[n][part]) for part in PARTS} for n in SIZES},
