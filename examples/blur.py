@@ -37,7 +37,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     p = parser("Mass where there are no data.", out="out/blur", seed="the first of --seeds",
                quick="a few seconds: hardly trained VAEs")
     p.add_argument("--steps", type=positive, default=1_200, help="of training, for each VAE")
-    p.add_argument("--seeds", type=positive, default=3, help="trainings of each VAE, 2 or more")
+    p.add_argument("--seeds", type=positive, default=5, help="trainings of each VAE, 2 or more")
     args = p.parse_args(arguments)
     if args.seeds < 2:
         p.error("--seeds: one training has no spread, give 2 or more")
@@ -152,7 +152,9 @@ def ring_vae(posterior: str, decoder: int, *, steps: int, seed: int, points: int
     model = model_of(posterior, decoder, rng=rng)
     x = ring(100 * steps, rng=rng)
     optimizer = mg.optim.Adam(mg.nn.parameters(model), lr=vae.schedules.linear(1e-2, 0.0, steps))
-    vae.fit(model, x, epochs=1, batch_size=100, rng=rng, optimizer=optimizer, objective=sgvb_a)
+    warm_up = vae.schedules.linear(0.0, 1.0, steps // 4)  # or some decoders never heed z
+    vae.fit(model, x, epochs=1, batch_size=100, rng=rng, optimizer=optimizer,
+            objective=partial(vae.beta_elbo, bound=sgvb_a, weight=warm_up))
     model, test = mg.nn.frozen(model), ring(points, rng=np.random.default_rng(1))
     entropy = -log_density(test).mean()
     elbo = vae.evaluate(model, test, objective=sgvb_a, repeats=10)["elbo"]

@@ -21,7 +21,6 @@ from looking import (
     Principal,
     Quantised,
 )
-from numpy.random import Generator
 
 import vae
 from minigrad.nn import Sequential
@@ -53,7 +52,6 @@ from vae.models import (
 from vae.models.auxiliary import AuxiliaryVAE, auxiliary_vae
 from vae.models.layered import layered_vae
 from vae.models.wake_sleep import wake_sleep
-from vae.objectives import at
 from vae.posteriors import (
     ToMixture,
     ToMultivariateNormal,
@@ -62,7 +60,6 @@ from vae.posteriors import (
     stratified_elbo,
 )
 from vae.priors import MixturePrior, VampPrior
-from vae.training.loop import told_step
 
 Objective = Callable[[Namespace, int], Callable]
 CATEGORIES, CODES, PSEUDO_INPUTS = 10, 128, 500
@@ -101,18 +98,10 @@ def of(bound: Callable) -> Objective:
     """Such a bound, or its reconstruction less β·KL."""
     def objective(args: Namespace, steps: int) -> Callable:
         if args.warmup or args.beta != 1:
-            return partial(weighted, bound=bound, weight=weight_of(args, steps),
+            return partial(vae.beta_elbo, bound=bound, weight=weight_of(args, steps),
                            samples=args.draws)
         return partial(bound, samples=args.draws)
     return objective
-
-
-def weighted(model: Any, x: Any, *, rng: Generator, bound: Callable, weight: Any, samples: int,
-             step: int = 0) -> vae.Weighted:
-    """Maximises reconstruction - β·KL of a bound that is their difference for β = 1."""
-    found, beta = bound(model, x, rng=rng, samples=samples, **told_step(bound)(step)), at(weight,
-                                                                                         step)
-    return vae.Weighted(found.reconstruction - beta * found.kl, *found, beta)
 
 
 def expected(estimator: Callable) -> Objective:

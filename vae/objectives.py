@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -57,12 +58,17 @@ def elbo(model: VAE, x: Any, *, rng: Generator, samples: int = 1) -> Bound:
 
 
 def beta_elbo(model: VAE, x: Any, *, rng: Generator, step: int = 0, weight: Weight = 1.0,
-              samples: int = 1) -> Weighted:
+              samples: int = 1, bound: Callable[..., Bound | Weighted] = elbo) -> Weighted:
     """Maximises reconstruction - β·KL; β is a number (Higgins et al. 2017, equation 4) or a
     function of the step, for a warm-up (Bowman et al. 2016).
+
+    bound: any that is their difference, such as `vae.estimators.sgvb_a` where there is no KL in
+    closed form.
     """
-    bound, beta = elbo(model, x, rng=rng, samples=samples), at(weight, step)
-    return Weighted(bound.reconstruction - beta * bound.kl, *bound, beta)
+    found = bound(model, x, rng=rng, samples=samples, **told_step(bound)(step))
+    beta = at(weight, step)
+    return Weighted(found.reconstruction - beta * found.kl, found.value, found.reconstruction,
+                    found.kl, beta)
 
 
 def capacity_elbo(model: VAE, x: Any, *, rng: Generator, step: int = 0, weight: float = 100.0,
@@ -93,6 +99,15 @@ def free_bits_elbo(model: VAE, x: Any, *, rng: Generator, step: int = 0, free: f
     paid = np.where(np.mean(untraced(each), axis=0) > free, each, free).sum(-1)
     return Weighted(reconstruction - beta * paid, reconstruction - divergence, reconstruction,
                     divergence, beta)
+
+
+def told_step(objective: Callable[..., Bound | Weighted]) -> Callable[[int], dict[str, int]]:
+    """`told(step)`: the arguments by which the objective learns the step, if it wants to know."""
+    try:
+        wanted = "step" in inspect.signature(objective).parameters
+    except ValueError:  # of some callables that aren't Python
+        wanted = False
+    return lambda step: {"step": step} if wanted else {}
 
 
 def at(weight: Weight, step: int) -> float:

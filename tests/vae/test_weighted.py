@@ -55,6 +55,17 @@ def test_the_bound_and_its_parts_are_those_of_the_elbo(objective, model, x):
     assert found.objective.shape == (N,) and found.objective.dtype == np.float32
 
 
+def test_beta_weighs_the_kl_of_any_bound_that_is_told_the_step_if_it_asks(model, x):
+    def bound(model, x, *, rng, samples, step):
+        found = vae.estimators.sgvb_a(model, x, rng=rng, samples=samples)
+        return vae.Weighted(found.value * step, *found)
+    found = ask(vae.beta_elbo, model, x, weight=schedules.linear(0.0, 1.0, 10), step=4, samples=3,
+                bound=bound)
+    drawn = ask(partial(vae.estimators.sgvb_a, samples=3), model, x)
+    np.testing.assert_array_equal(found.objective, drawn.reconstruction - 0.4 * drawn.kl)
+    assert found.kl_weight == 0.4 and all(map(np.array_equal, found[1:4], drawn))
+
+
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0, 4.0])
 def test_beta_weighs_the_kl_alone(model, x, weight):
     found = ask(vae.beta_elbo, model, x, weight=weight)

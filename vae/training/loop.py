@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import signal
 import threading
@@ -21,7 +20,7 @@ from minigrad.optim import Optimizer
 from minigrad.tensor import Tensor
 from vae.data.checks import check_data
 from vae.models import VAE
-from vae.objectives import Bound, Weighted, elbo
+from vae.objectives import Bound, Weighted, elbo, told_step
 from vae.training import guard
 from vae.training.best import KeepBest
 from vae.training.checkpoint import Checkpoint, folder_of, keeping
@@ -98,15 +97,6 @@ def fit(model: VAE, x: ndarray, *, epochs: int, batch_size: int, optimizer: Opti
     if best:
         best.restore(model)
     return run.history
-
-
-def told_step(objective: Callable[..., Bound | Weighted]) -> Callable[[int], dict[str, int]]:
-    """`told(step)`: the arguments by which the objective learns the step, if it wants to know."""
-    try:
-        wanted = "step" in inspect.signature(objective).parameters
-    except ValueError:  # of some callables that aren't Python
-        wanted = False
-    return lambda step: {"step": step} if wanted else {}
 
 
 class Interrupt:
