@@ -91,6 +91,8 @@ def test_the_convolutional_model_writes_the_same_and_has_defaults_of_its_own(run
     mg.nn.load(out / "parameters.npz", model)
     assert -784 * np.log(2) < metrics["test_elbo"] < -50
     assert metrics["options"]["latent"] == 64 and metrics["options"]["epochs"] == 2
+    first, *_, last = csv.DictReader((out / "history.csv").read_text().splitlines())
+    assert float(last["train_bound"]) > float(first["train_bound"])
     assert example.parse([]).latent == 20 and example.parse(["--model", "conv"]).batch_size == 128
 
 
