@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import sys
 from pathlib import Path
@@ -17,6 +18,12 @@ usual = settings(deadline=None, database=None, suppress_health_check=[HealthChec
 settings.register_profile("ours", usual, max_examples=10, derandomize=True)
 settings.register_profile("deep", usual, max_examples=1000)  # --hypothesis-profile=deep
 settings.load_profile("ours")
+
+
+def pytest_collection_finish(session):
+    """The collector needn't look again at what thousands of tests are: an eighth of all time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="module")
