@@ -210,7 +210,8 @@ def tell(args: argparse.Namespace, data: vae.data.Dataset, results: list[dict]) 
     lines = table(rows)
     print("\n" + "\n".join(lines) + f"\n\n{under}")
     text = "\n".join(["| " + " | ".join(cells) + " |" for cells in
-                      [HEAD, ["---", *["---:"] * len(COLUMNS), "---"], *map(cells_of, rows)]])
+                      [escaped(HEAD), ["---", *["---:"] * len(COLUMNS), "---"],
+                       *(escaped(cells_of(found)) for found in rows)]])
     archive.write_bytes(args.out / "zoo.md", f"{text}\n\n{under}\n".encode())
     with open(args.out / "zoo.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]) if rows else ["model"])
@@ -244,6 +245,11 @@ def cells_of(found: dict[str, Any]) -> list[str]:
         shown = error is not None and name in ("elbo", "log_p", "active", "error")
         return f"{value:,.{digits}f}" + (f" ± {error:.{digits}f}" if shown else "")
     return [found["model"], *map(cell, COLUMNS), found["note"]]
+
+
+def escaped(cells: list[str]) -> list[str]:
+    """For a table in Markdown."""
+    return [cell.replace("|", r"\|") for cell in cells]
 
 
 def table(rows: list[dict]) -> list[str]:

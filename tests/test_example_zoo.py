@@ -45,6 +45,7 @@ def test_a_table_is_written_three_ways(example, compared, capsys):
     assert f"{np.mean(values):.2f} ± {abs(values[0] - values[1]) / 2:.2f}" in text
     table = (compared / "zoo.md").read_text()
     assert table.count("\n| ") == 4 and "no bound on log p(x)" in table and "2 seeds" in table
+    assert example.escaped(["log p(x|y)"]) == [r"log p(x\|y)"]  # a cell, not two
 
 
 def test_what_is_there_is_not_trained_again(example, compared, monkeypatch):
