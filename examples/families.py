@@ -175,7 +175,7 @@ def sylvester(plan: Plan) -> list[Sylvester]:
 def with_prior(prior: Callable[[vae.VAE, Plan], Any]) -> Callable[[Plan], vae.VAE]:
     def build(plan: Plan) -> vae.VAE:
         model = dense(plan)
-        model.given_prior = prior(model, plan)
+        model.prior = prior(model, plan)
         return model
     return build
 

@@ -98,13 +98,13 @@ def trained(prior: str, x: ndarray, epochs: int, seed: int) -> vae.VAE:
     rng = np.random.default_rng(seed)
     model = vae.dense_vae(2, (16,), 2, rng=rng, likelihood=partial(ToGaussian, std=STD))
     if prior == "mixture":
-        model.given_prior = vae.priors.MixturePrior(2, COMPONENTS, rng=rng)
+        model.prior = vae.priors.MixturePrior(2, COMPONENTS, rng=rng)
     elif prior == "VampPrior":
-        model.given_prior = vae.priors.VampPrior(model, 2, COMPONENTS, rng=rng, start=x,
+        model.prior = vae.priors.VampPrior(model, 2, COMPONENTS, rng=rng, start=x,
                                                  within=None)
     elif prior == "flow":
         masks = ([True, False], [False, True]) * 2
-        model.given_prior = vae.flows.Transformed(model.prior, [
+        model.prior = vae.flows.Transformed(model.prior, [
             vae.flows.Coupling(2, rng=rng, mask=mask) for mask in masks])
     vae.fit(model, x, epochs=epochs, batch_size=100, rng=np.random.default_rng(seed),
             optimizer=mg.optim.Adam(mg.nn.parameters(model), lr=1e-2),

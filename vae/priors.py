@@ -49,7 +49,7 @@ class VampPrior:
     model.  Both then hold the same parameters, which `mg.nn.parameters(model)` gives once:
 
         model = vae.dense_vae(784, (300,), 40, rng=rng)
-        model = vae.VAE(model.encoder, model.decoder, VampPrior(model, 784, 500, rng=rng, start=x))
+        model.prior = VampPrior(model, 784, 500, rng=rng, start=x)
 
     within: the range of x: u = low + (high - low)·sigmoid(raw); None: u may be any numbers.
     start: data (n, n_x) with n ≥ K, of which K different rows are drawn; what lies at an end of the
@@ -58,7 +58,7 @@ class VampPrior:
     so does each block of an evaluation; to encode them once, evaluate
 
         fixed = mg.nn.frozen(model)
-        fixed.given_prior = fixed.prior
+        fixed.prior = fixed.prior
 
     Raises ValueError for sizes below 1, an empty range, and a start that doesn't fit; TypeError
     where the encoder gives no distribution.

@@ -34,7 +34,7 @@ def diagonal(x: np.ndarray, rng: np.random.Generator) -> vae.VAE:
 
 def vamp(x: np.ndarray, rng: np.random.Generator) -> vae.VAE:
     model = diagonal(x, rng)
-    model.given_prior = priors.VampPrior(model, x.shape[1], 500, rng=rng, start=x)
+    model.prior = priors.VampPrior(model, x.shape[1], 500, rng=rng, start=x)
     return model
 
 
@@ -101,7 +101,7 @@ def one(name: str, seed: int, protocol: vae.data.Binarization, args: argparse.Na
     test = protocol.evaluation(protocol.data.test.reshape(-1, 784))
     drawn = np.random.default_rng(0).permutation(len(test))[:args.images]
     model = mg.nn.frozen(model)
-    model.given_prior = model.prior
+    model.prior = model.prior
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", vae.LowEffectiveSampleSize)  # its size is kept beside it
         found = vae.log_likelihood(model, test[np.sort(drawn)], samples=args.samples)

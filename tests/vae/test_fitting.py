@@ -100,3 +100,24 @@ def test_every_posterior_fits_every_prior_over_real_numbers(parts, rng, head):
                   priors.VampPrior(encoder, N_X, 4, rng=rng),
                   flows.Transformed(parts[2], [flows.Radial(N_Z, rng=rng)])):
         vae.VAE(encoder, parts[1], prior)
+
+
+# -- a prior that is set later -----------------------------------------------------------------
+@pytest.mark.parametrize("n", [1, 4])
+def test_a_prior_that_is_set_later_must_fit_and_else_the_model_keeps_its_own(parts, n):
+    model = vae.VAE(*parts)
+    with pytest.raises(ValueError, match="VAE: "):
+        model.prior = vae.Normal.standard(n)
+    with pytest.raises(TypeError, match="VAE: the prior is a int"):
+        model.prior = 3
+    assert model.prior is parts[2]
+    model.prior = other = vae.Normal.standard(N_Z)
+    assert model.prior is other
+
+
+def test_a_prior_of_an_auxiliary_model_is_that_of_z(rng):
+    model = models.auxiliary_vae(N_X, (5,), 2, 3, rng=rng)
+    model.prior = priors.MixturePrior(2, 4, rng=rng)
+    assert model.prior.constant().sample((7,), rng=rng).shape == (7, 5)
+    with pytest.raises(ValueError, match="VAE: "):
+        model.prior = vae.Normal.standard(5)

@@ -32,7 +32,7 @@ def data():
 def with_prior(x, which, n_z=1, seed=0):
     rng = np.random.default_rng(seed)
     model = vae.dense_vae(x.shape[1], (8,), n_z, rng=rng)
-    model.given_prior = (MixturePrior(n_z, 3, rng=rng) if which == "mixture"
+    model.prior = (MixturePrior(n_z, 3, rng=rng) if which == "mixture"
                          else VampPrior(model, x.shape[1], 4, rng=rng, start=x))
     return model
 
@@ -179,7 +179,7 @@ def test_a_frozen_model_gives_samples(data, which):
 def test_a_vamp_prior_that_is_encoded_once_gives_the_same(data):
     model = with_prior(data, "vamp")
     fixed = mg.nn.frozen(model)
-    fixed.given_prior = fixed.prior
+    fixed.prior = fixed.prior
     one, two = (vae.log_likelihood(m, data, samples=20) for m in (model, fixed))
     assert one == two and isinstance(model.given_prior, VampPrior)
 
@@ -238,7 +238,7 @@ def test_learned_priors_reach_a_higher_bound_on_the_pinwheel():
 @pytest.mark.parametrize("objective", [estimators.sgvb_a, vae.elbo])
 def test_a_laplace_prior_trains(data, objective):
     model = vae.dense_vae(PIXELS, (8,), 2, rng=np.random.default_rng(0))
-    model.given_prior = vae.Laplace(np.zeros(2, np.float32), np.ones(2, np.float32))
+    model.prior = vae.Laplace(np.zeros(2, np.float32), np.ones(2, np.float32))
     history = train(model, data, epochs=15, objective=objective)
     assert history.rows[-1]["train_bound"] > history.rows[0]["train_bound"] + 0.3
     assert all(p.data.dtype == np.float32 for p in mg.nn.parameters(model))

@@ -46,7 +46,7 @@ class AuxiliaryVAE(VAE):
         self.encoder_z, self.auxiliary, self.n_z, self.n_u = encoder_z, auxiliary, n_z, n_u
         super().__init__(encoder, decoder, prior)
 
-    @property
+    @VAE.prior.getter  # one that is set is p(z), as of any VAE
     def prior(self) -> Ancestral:
         """p(z) N(u; 0, I), of codes [z, u]."""
         return Ancestral(super().prior, StandardNormal(self.n_u), self.n_u)

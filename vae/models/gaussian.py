@@ -42,8 +42,17 @@ class VAE:
 
     @property
     def prior(self) -> Distribution:
-        """p(z)."""
+        """p(z).  One that is set must fit, as in the beginning; else the model keeps its own."""
         return self.given_prior() if callable(self.given_prior) else self.given_prior
+
+    @prior.setter
+    def prior(self, prior: Distribution | Callable[[], Distribution]) -> None:
+        before, self.given_prior = self.given_prior, prior
+        try:
+            self._require_fit()
+        except (TypeError, ValueError):
+            self.given_prior = before
+            raise
 
     def posterior(self, x: Any) -> Distribution:
         """q(z|x)."""
