@@ -50,3 +50,17 @@ def mark(array: Any, what: str, of: Any = None) -> Any:
         name = "" if of is None else f"{of.rule.name if of.rule else 'leaf'} {of.shape}"
         _marks[array] = Mark(what, name, None if of is None else ref(of))
     return array
+
+
+_writes = 0
+
+
+def written() -> None:
+    """Said by whoever writes into parameters in place, such as an optimiser."""
+    global _writes
+    _writes += 1
+
+
+def writes() -> int:
+    """How often that was said: what is remembered of a model holds as long as this stays."""
+    return _writes

@@ -19,6 +19,7 @@ from numpy import ndarray
 
 from minigrad.kernels.blas import axpby
 from minigrad.kernels.blocks import sweep
+from minigrad.marks import written
 from minigrad.tensor import PLAIN, Tensor
 
 Schedule = Callable[[int], float]
@@ -56,6 +57,7 @@ class Optimizer(ABC):
                 if not p.data.flags.c_contiguous or not p.data.flags.writeable:
                     p.data = np.array(p.data, order="C")
                 groups.append((p.data, np.ascontiguousarray(p.grad), *states))
+        written()
         sweep(self.rule(lr, self.steps), groups, cost=2, calls=7)
 
     def zero_grad(self) -> None:

@@ -11,6 +11,7 @@ import pytest
 from scipy.stats import norm
 
 import minigrad as mg
+from tests.pictures import colours
 
 SCRIPT = Path(__file__).parents[1] / "examples" / "blur.py"
 
@@ -77,7 +78,7 @@ def test_the_rings_own_share_off_the_data_is_that_of_its_radius(example):
 def test_numbers_and_pictures_are_written(example, tmp_path, capsys):
     assert example.main(["--quick", "--out", str(tmp_path)]) == 0
     for name in ("blur-kl.png", "blur-rings.png"):
-        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+        assert colours(tmp_path / name) > 20
     found = json.loads((tmp_path / "blur.json").read_text())
     assert len(found["rings"]) == 6
     for row in found["rings"]:

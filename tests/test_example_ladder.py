@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import vae
+from tests.pictures import colours
 
 SCRIPT = Path(__file__).parents[1] / "examples" / "ladder.py"
 
@@ -31,7 +32,7 @@ def linear():
 
 def test_every_bound_lies_below_and_the_ladder_is_climbed(run):
     out, found = run
-    assert (out / "ladder.png").read_bytes().startswith(b"\x89PNG")
+    assert colours(out / "ladder.png") > 20
     for name, rungs in found.items():
         exact = rungs["log p(x)"][0]
         for value, error in rungs.values():

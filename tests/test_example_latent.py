@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.pictures import colours
+
 SCRIPT = Path(__file__).parents[1] / "examples" / "latent.py"
 
 
 def test_numbers_and_a_picture_are_written(example, tmp_path, capsys):
     assert example.main(["--quick", "--out", str(tmp_path)]) == 0
-    assert (tmp_path / "latent.png").read_bytes().startswith(b"\x89PNG")
+    assert colours(tmp_path / "latent.png") > 20
     found = json.loads((tmp_path / "latent.json").read_text())
     assert [row["beta"] for row in found["rate_distortion"]] == [0.5, 1, 4]
     for row in found["rate_distortion"]:

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 import vae
+from tests.pictures import colours
 
 SCRIPT = Path(__file__).parents[1] / "examples" / "latent_size.py"
 
 
 def test_numbers_and_a_picture_are_written(example, tmp_path, capsys):
     assert example.main(["--quick", "--epochs", "1", "--out", str(tmp_path)]) == 0
-    assert (tmp_path / "latent_size.png").read_bytes().startswith(b"\x89PNG")
+    assert colours(tmp_path / "latent_size.png") > 20
     table = json.loads((tmp_path / "latent_size.json").read_text())["table"]
     assert list(table) == ["latent 5", "latent 10", "10 less 5"]
     for row in table.values():

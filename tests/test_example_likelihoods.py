@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.pictures import colours
 from vae.likelihoods import FOR_IMAGES, mse_weights
 
 SCRIPT = Path(__file__).parents[1] / "examples" / "likelihoods.py"
@@ -24,7 +25,7 @@ def run(example, tmp_path_factory):
 
 def test_pictures_are_written(run):
     for name in ("likelihoods", "likelihood-std", "likelihood-intervals"):
-        assert (run[0] / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert colours(run[0] / f"{name}.png") > 20
 
 
 def test_each_likelihood_has_its_bound_and_bits_where_it_is_one(run):

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.pictures import colours
+
 SCRIPT = Path(__file__).parents[1] / "examples" / "objectives.py"
 
 
@@ -20,7 +22,7 @@ def run(example, isolated, monkeypatch, digits, tmp_path):
 
 def test_it_writes_numbers_and_a_picture(run):
     out, found = run
-    assert (out / "objectives.png").read_bytes().startswith(b"\x89PNG")
+    assert colours(out / "objectives.png") > 20
     assert list(found) == ["ELBO", "β = 4", "warm-up", "cyclical", "capacity", "free bits"]
     for one in found.values():
         assert len(one["rows"]) == 4 and 0 <= one["active_units"] <= 20

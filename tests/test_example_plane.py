@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.pictures import colours
+
 SCRIPT = Path(__file__).parents[1] / "examples" / "plane.py"
 
 
@@ -21,7 +23,7 @@ def run(example, tmp_path_factory):
 
 def test_pictures_are_written(run):
     for name in ("scatter", "box", "path", "forces", "rates"):
-        assert (run[0] / f"plane-{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert colours(run[0] / f"plane-{name}.png") > 20
 
 
 def test_without_the_kl_sigma_falls_and_mu_spreads_and_with_it_alone_they_are_the_priors(run):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import vae
+from tests.pictures import colours
 
 SCRIPT = Path(__file__).parents[1] / "examples" / "priors.py"
 
@@ -18,7 +19,7 @@ def found(example, tmp_path_factory):
     out = tmp_path_factory.mktemp("priors")
     assert example.main(["--quick", "--out", str(out)]) == 0
     for name in ("plane-priors-pinwheel", "plane-gaussian"):
-        assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert colours(out / f"{name}.png") > 20
     return json.loads((out / "priors.json").read_text())
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.pictures import colours
+
 SCRIPT = Path(__file__).parents[1] / "examples" / "restoration.py"
 PICTURES = {"denoising", "inpainting-lower-half", "inpainting-random-half",
             "inpainting-square-of-10-x-10", "super-resolution"}
@@ -34,7 +36,7 @@ def test_the_vae_beats_the_simple_ways_even_in_a_few_seconds(written):
 
 def test_there_is_a_picture_of_each_use(written):
     assert {path.stem for path in written.glob("*.png")} == PICTURES
-    assert all(path.read_bytes().startswith(b"\x89PNG") for path in written.glob("*.png"))
+    assert all(colours(path) > 20 for path in written.glob("*.png"))
 
 
 def test_a_place_that_cannot_be_written_is_named(example, tmp_path, capsys):

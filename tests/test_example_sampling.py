@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.pictures import colours
+
 SCRIPT = Path(__file__).parents[1] / "examples" / "sampling.py"
 
 
@@ -25,7 +27,7 @@ def series(found, title):
 def test_pictures_and_numbers_are_written(run):
     out, found = run
     for name in ("estimators.png", "effects.png"):
-        assert (out / name).read_bytes().startswith(b"\x89PNG")
+        assert colours(out / name) > 20
     assert {row["estimator"] for row in found["estimators"]["a Bernoulli q"]} >= {
         "rebar", "gumbel-softmax", "straight-through"}
     assert sum(len({r["estimator"] for r in rows}) for rows in found["estimators"].values()) >= 10

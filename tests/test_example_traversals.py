@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.pictures import colours
+
 SCRIPT = Path(__file__).parents[1] / "examples" / "traversals.py"
 
 
@@ -14,7 +16,7 @@ def test_kl_says_which_dimension_changes_the_image_and_an_attribute_does_what_it
         example, tmp_path):
     assert example.main(["--quick", "--out", str(tmp_path)]) == 0
     for name in ("plane-traversals", "plane-attribute"):
-        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert colours(tmp_path / f"{name}.png") > 20
     found = json.loads((tmp_path / "traversals.json").read_text())
     assert sorted(found["dimension"]) == list(range(10))
     assert found["kl"] == sorted(found["kl"], reverse=True)

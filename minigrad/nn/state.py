@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from minigrad import archive
+from minigrad.marks import written
 from minigrad.tensor import Tensor
 
 Model = TypeVar("Model")
@@ -107,6 +108,7 @@ def load(path: str | os.PathLike, model: Any) -> None:
         raise ParameterError(f"{path} holds the parameters of another architecture:\n  "
                              + "\n  ".join(differences[:30] + more))
     cast = {name: given[name].astype(array.dtype) for name, array in own.items()}  # may warn
+    written()
     for name, p in named_parameters(model).items():
         p.data = cast[name]
     for name, buffer in named_buffers(model).items():

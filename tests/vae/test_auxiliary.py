@@ -128,16 +128,15 @@ def test_the_marginal_is_the_integral_over_u():
 
 def test_the_joint_bound_is_looser_than_the_elbo_of_the_marginal_by_the_divergence_of_u():
     mean, cov = q_of_z_and_u(X)
-    marginal = MultivariateNormal.from_covariance(mean[:, :1], np.broadcast_to(cov[:1, :1],
-                                                                               (3, 1, 1)))
-    gap = vae.kl(marginal, EXACT.exact_posterior(X))
     z = np.linspace(-6, 6, 1201)[:, None, None] + mean[:, :1]  # q(z|x) on a grid
-    weights = np.exp(marginal.log_prob(z)) * 0.01
+    log_q = mg.nn.frozen(linear_model()).marginal_posterior(X, samples=2000).log_prob(z)
+    weights = np.exp(log_q) * 0.01
+    gap = (weights * (log_q - EXACT.exact_posterior(X).log_prob(z))).sum(axis=0)
     u_mean = mean[:, 1:] + (z - mean[:, :1]) * cov[0, 1] / cov[0, 0]
     u_std = np.sqrt(cov[1, 1] - cov[0, 1]**2 / cov[0, 0])
     r = Normal(np.concatenate([np.broadcast_to(X, (1201, 3, 2)), z], axis=-1) @ GAIN_R, STD_R)
     further = (weights * vae.kl(Normal(u_mean, u_std), r)).sum(axis=0)
-    assert exact_gap() == pytest.approx(gap + further, rel=1e-6)
+    assert exact_gap() == pytest.approx(gap + further, rel=1e-3)
     assert (further > 0.05).all()
 
 

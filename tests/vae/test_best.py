@@ -34,6 +34,15 @@ def test_the_model_is_that_of_the_best_epoch():
     assert (row["valid_reconstruction"], row["valid_kl"]) == (found["reconstruction"], found["kl"])
 
 
+def test_the_best_epoch_may_be_that_by_another_bound():
+    """Of five importance weights, so that it is not what the column of the ELBO would say."""
+    bound = partial(vae.estimators.iwae, samples=5)
+    model, history = train(best := vae.KeepBest(x[40:], bound=bound))
+    bounds = [row["valid_elbo"] for row in history.rows]
+    assert best.elbo == max(bounds) == vae.evaluate(model, x[40:], objective=bound)["elbo"]
+    assert best.elbo > vae.evaluate(model, x[40:])["elbo"] + 0.1
+
+
 def test_looking_for_the_best_changes_no_step():
     assert [row["train_bound"] for row in train(vae.KeepBest(x[40:]))[1].rows] == [
         row["train_bound"] for row in train()[1].rows]

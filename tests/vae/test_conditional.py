@@ -211,6 +211,14 @@ def test_what_does_not_go_together_is_said(labelled):
         conditional_vae(PIXELS, CLASSES, 5, 1, rng=np.random.default_rng(0))
 
 
+def test_a_model_with_a_learned_prior_samples_as_its_frozen_copy(labelled):
+    model = model_for()
+    model.prior = vae.priors.MixturePrior(1, 4, rng=np.random.default_rng(1))
+    free, held = (m.sample([0, 1, 2], rng=np.random.default_rng(0))
+                  for m in (model, mg.nn.frozen(model)))
+    np.testing.assert_allclose(mg.stop_gradient(free), held, rtol=1e-6)
+
+
 def test_a_model_given_a_label_is_the_conditional_one(labelled, trained):
     model, images = mg.nn.frozen(trained), labelled[0][labelled[1] == 2]
     one, rows = model.given(2), model.rows(images, np.full(len(images), 2))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import minigrad as mg
 import vae
-from minigrad import noise
+from minigrad import nn, noise
 from minigrad.nn import frozen, parameters, with_parameters
 from tests.vae.flow_families import FAMILIES, INVERTIBLE, flow_of
 from vae.flows import (
@@ -87,6 +87,28 @@ def test_a_draw_that_was_changed_afterwards_is_not_taken_for_the_one_that_was_dr
     z += 1
     assert np.all(q.log_prob(z) != before)
     np.testing.assert_array_equal(q.log_prob(z), q.log_prob(z.copy()))
+
+
+@pytest.mark.parametrize("frozen_too", [False, True])
+@pytest.mark.parametrize("by", ["optimiser", "load"])
+def test_a_draw_is_one_of_other_parameters_once_these_were_written_into(tmp_path, by, frozen_too):
+    flows = chain("planar")
+    q, z = Transformed(BASE, flows), None
+    nn.save(tmp_path / "later.npz", chain("planar", seed=5))
+    if frozen_too:
+        q = frozen(q)
+    z = q.sample((3,), rng=np.random.default_rng(0))
+    before = mg.stop_gradient(q.log_prob(z))
+    if by == "load":
+        nn.load(tmp_path / "later.npz", flows)
+        q = frozen(Transformed(BASE, flows)) if frozen_too else q  # whose arrays are others now
+    else:
+        np.sum(Transformed(BASE, flows).log_prob(mg.stop_gradient(z))).backward()
+        mg.optim.SGD(parameters(flows), lr=0.3).step()
+    after = mg.stop_gradient(q.log_prob(z))
+    assert np.abs(after - before).max() > 0.01
+    np.testing.assert_allclose(after, frozen(Transformed(BASE, flows)).log_prob(
+        mg.stop_gradient(z).copy()), atol=1e-9)
 
 
 def test_what_is_known_of_a_draw_goes_with_it():

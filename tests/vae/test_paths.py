@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -101,9 +101,14 @@ def test_path_quality_is_that_of_a_loop_and_1_for_equal_steps(rng):
     even = path_quality(Curve(lambda z: z * direction), *ends, data, steps=5)
     np.testing.assert_allclose(even.largest_step, 1, rtol=1e-12)
     bent = Curve(lambda z: np.concatenate([z, z**3, np.sin(3 * z)], axis=-1))
-    found = path_quality(bent, *ends, data, steps=5, k=2)
-    for i, (a, b) in enumerate(ends.swapaxes(0, 1)):
-        images = [bent.f(a + (b - a) * t) for t in (0, 0.25, 0.5, 0.75, 1)]
+    even = path_quality(bent, *ends, data, steps=5, k=2)
+    squared = path_quality(bent, *ends, data, steps=5, k=2,
+                           path=lambda a, b, steps: a + (b - a) * np.linspace(
+                               0, 1, steps)[:, None, None]**2)
+    for (i, (a, b)), (found, times) in product(
+            enumerate(ends.swapaxes(0, 1)),
+            ((even, (0, 0.25, 0.5, 0.75, 1)), (squared, (0, 0.0625, 0.25, 0.5625, 1)))):
+        images = [bent.f(a + (b - a) * t) for t in times]
         steps = [np.linalg.norm(p - q) for p, q in pairwise(images)]
         far = [np.mean(sorted(np.linalg.norm(p - y) for y in data)[:2]) for p in images]
         assert found.largest_step[i] == pytest.approx(max(steps) / np.mean(steps))
@@ -115,6 +120,22 @@ def test_a_jump_is_seen_as_one():
     jump = Curve(lambda z: np.repeat(np.tanh(50 * z), 3, axis=-1))
     found = path_quality(jump, -np.ones((1, 1)), np.ones((1, 1)), np.eye(3), steps=11, k=1)
     assert found.largest_step[0] == pytest.approx(5, rel=1e-3)  # two of ten steps are all of it
+
+
+def test_neighbours_that_are_copies_of_one_datum_are_refused(rng):
+    data = np.concatenate([np.zeros((4, 2)), rng.standard_normal((9, 2)) + 5])
+    with pytest.raises(ValueError, match=r"row [0-3] of the data has 3 copies"):
+        relative_distance(np.full((1, 2), 0.1), data, 3)
+
+
+def test_codes_of_whole_numbers_and_of_float64_stay_what_they_are():
+    a, b = np.zeros(2, int), np.full(2, 4)
+    np.testing.assert_array_equal(lerp(a, b, 3), [[0, 0], [2, 2], [4, 4]])
+    doubled = Curve(lambda z: z)
+    doubled.encode = lambda x: x
+    x = np.array([[1.0, 1e-9], [0.0, 0.0]])
+    found = attribute_vector(doubled, x, np.array([True, False]))
+    assert found.dtype == np.float64 and found.tolist() == [1.0, 1e-9]
 
 
 def test_paths_that_lead_nowhere_or_have_no_two_steps_are_refused():
@@ -187,13 +208,18 @@ def test_empty_boxes_are_empty_disjoint_and_within_the_hull(n, seed):
     z = np.random.default_rng(seed).standard_normal((n, 2)) * [1, 30] + [5, 0]
     boxes, hull = empty_boxes(z, 3, side=60), Delaunay(z)
     for i, box in enumerate(boxes):
-        assert not box.contains(z).any()
+        assert not box.contains(z).any() and (box.low < box.high).all()
         assert (hull.find_simplex(box.lattice(4)) >= 0).all()
         for other in boxes[:i]:
             assert (box.low >= other.high).any() or (box.high <= other.low).any()
             assert np.prod(box.high - box.low) <= np.prod(other.high - other.low)
     np.testing.assert_allclose((boxes[0].high - boxes[0].low) / z.std(axis=0),
                                (boxes[0].high - boxes[0].low)[0] / z.std(axis=0)[0])
+
+
+def test_more_boxes_than_there_is_room_for_are_refused(rng):
+    with pytest.raises(ValueError, match=r"count=12, side=3\): after \d boxes no centre"):
+        empty_boxes(rng.standard_normal((6, 2)), 12, side=3)
 
 
 def test_the_hole_of_a_ring_is_found(rng):

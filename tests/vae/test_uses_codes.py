@@ -131,6 +131,20 @@ def test_scores_are_of_the_exact_log_p_and_their_parts_add_up():
                                [np.sum((a - exact.weight @ m) ** 2) for a, m in zip(x, q.mean)])
 
 
+def test_the_score_of_a_nan_is_refused():
+    with pytest.raises(ValueError, match="1 of 1 scores of what is to be detected are NaN"):
+        share_above(np.arange(3.0), np.nan)
+
+
+@pytest.mark.parametrize("samples, seed", [(3, 0), (7, 4)])
+def test_minus_log_p_is_that_of_so_many_importance_weights_and_this_seed(labelled, samples, seed):
+    x = labelled[0][:20]
+    model = vae.dense_vae(x.shape[1], (8,), 2, rng=np.random.default_rng(1))  # its q is far off
+    found = anomaly_scores(model, x, samples=samples, seed=seed)["-log p"]
+    expected = vae.log_likelihood(model, x, samples=samples, seed=seed, each=True)
+    np.testing.assert_array_equal(found, -expected["log_likelihoods"])
+
+
 def test_what_was_never_seen_scores_higher_whatever_the_blocks(labelled, model):
     rng = np.random.default_rng(0)
     noise = (rng.random((100, PIXELS)) < 0.5).astype(np.float32)
@@ -203,6 +217,8 @@ def test_variety_and_accuracy_as_loops_do_and_what_they_refuse():
         accuracy(np.zeros(2), np.zeros(3))
     with pytest.raises(ValueError, match="no data of class 7"):
         class_means(x, labels, [7])
+    grey = np.array([[0, 255], [1, 254]], np.uint8)
+    assert class_means(grey, np.zeros(2, int), [0]).tolist() == [[0.5, 254.5]]
     with pytest.raises(ValueError, match="20 data and labels of shape"):
         variety(x, labels[:3])
     with pytest.raises(ValueError, match="for 20 data; one whole number"):

@@ -76,6 +76,17 @@ def test_enlarging_gives_the_conditional_mean_of_a_linear_gaussian_model(model, 
         np.testing.assert_allclose(uses.shrink(found, 2, SIZE), small, atol=1e-12)
 
 
+def test_enlarging_without_noise_by_a_decoder_that_is_certain(rng):
+    """Pixels that are surely black have no variance, which the noise would be added to."""
+    class Black:
+        def __call__(self, z):
+            return vae.Bernoulli(np.concatenate([0 * z - 200, z, z, z], axis=-1))
+    encoder = vae.networks.dense([16, 3, 4], vae.networks.ToNormal, rng=rng)
+    model = vae.VAE(encoder, Black(), vae.Normal.standard(4))
+    found = uses.enlarge(model, np.zeros((2, 4), np.float32), 2, (4, 4), rng=rng, noise=0, steps=3)
+    assert np.isfinite(found).all() and (found[:, :2] < 1e-6).all()
+
+
 def test_the_variances_of_q_are_those_of_the_best_factorised_normal(model, x, rng):
     """The reciprocals of the precision's diagonal: Bishop (2006), section 10.1.2."""
     exact = model.exact_posterior(x)
@@ -104,8 +115,30 @@ def test_gibbs_has_the_conditional_mean_and_variance_for_its_limit(rng):
     error = squares.std(axis=0, ddof=1) / np.sqrt(500)
     assert np.all(np.abs(squares.mean(axis=0) - np.diagonal(cov)[missing]) < 4 * error)
     assert np.all(draws[..., ~missing] == x[:, ~missing])
-    averaged = uses.inpaint_by_gibbs(model, x, missing, rng=rng, limits=None)
-    np.testing.assert_allclose(averaged.mean(axis=0), expected, atol=0.1)
+
+
+@pytest.mark.parametrize("limits", [None, (-0.1, 0.2)])
+def test_inpainting_by_gibbs_averages_the_means_of_the_steps_after_the_first(model, limits):
+    x, missing = np.zeros((4, PIXELS)), np.arange(PIXELS) % 3 == 0
+    chain = uses.pseudo_gibbs(model, x, missing, rng=np.random.default_rng(5), limits=limits)
+    (_, one), (_, two) = itertools.islice(chain, 3, 5)
+    mean = (one + two) / 2 if limits is None else np.clip((one + two) / 2, *limits)
+    found = uses.inpaint_by_gibbs(model, x, missing, rng=np.random.default_rng(5), limits=limits,
+                                  steps=2, burn_in=3)
+    np.testing.assert_array_equal(found, np.where(missing, mean, x))
+    assert limits is None or (found == limits[1]).any()
+
+
+def test_pixels_that_depend_on_each_other_are_refused_by_every_inpainting(rng):
+    class Together:
+        def __call__(self, z):
+            return vae.MultivariateNormal(z @ np.ones((2, 4)), np.eye(4))
+    encoder = vae.networks.dense([4, 3, 2], vae.networks.ToNormal, rng=rng)
+    model = vae.VAE(encoder, Together(), vae.Normal.standard(2))
+    x, missing = np.zeros((3, 4), np.float32), np.arange(4) < 2
+    for fill in (uses.inpaint, uses.pseudo_gibbs, uses.inpaint_by_gibbs):
+        with pytest.raises(TypeError, match="a product over the pixels"):
+            fill(model, x, missing, rng=rng)
 
 
 # -- the parts ------------------------------------------------------------------------------------
@@ -215,12 +248,18 @@ def test_without_noise_the_denoising_bound_is_the_bound(trained):
     np.testing.assert_array_equal(mg.stop_gradient(with_none), mg.stop_gradient(plain))
 
 
-def test_the_denoising_bound_is_below_log_p(model, x, rng):
-    """With the posterior for an encoder the bound loses what the encoder is misled by y."""
+@pytest.mark.parametrize("samples", [1, 3])
+def test_the_denoising_bound_loses_by_how_far_the_encoder_is_misled(model, x, rng, samples):
+    """With p(z|y) for an encoder E KL(p(z|y)‖p(z|x)) = ½ noise² tr(Gᵀ S⁻¹ G), G = S Wᵀ/σ²."""
     many = np.repeat(x[None], 2_000, axis=0).reshape(-1, PIXELS)
-    bounds = uses.denoising_elbo(model, many, rng=rng, noise=0.3).value.reshape(2_000, 5)
+    bounds = uses.denoising_elbo(model, many, rng=rng, noise=0.3, samples=samples).value
+    bounds = bounds.reshape(2_000, 5)
     error = bounds.std(axis=0, ddof=1) / np.sqrt(len(bounds))
-    assert np.all(bounds.mean(axis=0) + 4 * error < model.log_marginal(x))
+    precision = np.eye(3) + model.weight.T @ model.weight / model.std**2
+    gain = np.linalg.solve(precision, model.weight.T) / model.std**2
+    lost = 0.5 * 0.3**2 * np.trace(gain.T @ precision @ gain)
+    assert np.all(np.abs(bounds.mean(axis=0) - (model.log_marginal(x) - lost)) < 4.5 * error)
+    assert np.all(lost > 5 * error)
 
 
 # -- bad input ------------------------------------------------------------------------------------

@@ -123,11 +123,14 @@ def relative_distance(x: ndarray, data: ndarray, k: int = 5) -> ndarray:
 
     Around 1 for what lies among the data; nearly the local outlier factor of Breunig et al. (2000).
     The plain distance is small wherever data are dense, as images of a thin digit 1 are, whatever
-    an image beside them looks like.
+    an image beside them looks like.  Raises ValueError where a neighbour has k copies in the data.
     """
     distance, index = nearest(x, data, k)
     used, place = np.unique(index, return_inverse=True)
     own = nearest(data[used], data, k + 1).distance[:, 1:].mean(axis=1)  # without itself
+    if not own.all():
+        raise ValueError(f"relative_distance: row {used[np.argmin(own)]} of the data has {k} "
+                         "copies, at a distance of 0; leave them out, or take a larger k")
     return distance.mean(axis=1) / own[place.reshape(index.shape)].mean(axis=1)
 
 
@@ -163,8 +166,9 @@ def attribute_vector(model: Model, x: ndarray, has: ndarray) -> ndarray:
     if has.all() or not has.any():
         raise ValueError(f"attribute_vector: {'all' if has.all() else 'none'} of the {len(x)} data "
                          "have the attribute; some with and some without are needed")
-    z = codes(model, x).astype(np.float64)
-    return (z[has].mean(axis=0) - z[~has].mean(axis=0)).astype(np.float32)
+    z = codes(model, x)
+    with_it, without = (z[rows].mean(axis=0, dtype=np.float64) for rows in (has, ~has))
+    return (with_it - without).astype(z.dtype)
 
 
 # -- where no code is -----------------------------------------------------------------------------
@@ -173,7 +177,7 @@ def empty_boxes(z: ndarray, count: int = 1, *, side: int = 200) -> list[Box]:
 
     Their sides are as the standard deviations of z; each is the largest that the former leave
     whose centre is one of side² in a lattice.  Raises ValueError for codes that aren't two numbers
-    each, or lie on a line.
+    each, or lie on a line, and for more boxes than there is room for.
     """
     from scipy.spatial import ConvexHull, cKDTree
 
@@ -193,7 +197,10 @@ def empty_boxes(z: ndarray, count: int = 1, *, side: int = 200) -> list[Box]:
               for some in np.array_split(candidates, side)]
     room = np.minimum(np.concatenate(inside), cKDTree(scaled).query(candidates, p=np.inf)[0])
     boxes = []
-    for _ in range(count):
+    for k in range(count):
+        if room.max() <= 0:
+            raise ValueError(f"empty_boxes(count={count}, side={side}): after {k} boxes no centre "
+                             "of the lattice has room for another; ask for fewer, or a larger side")
         best = candidates[np.argmax(room)]
         half = room.max() * (1 - 1e-6)  # no code on its edge
         boxes.append(Box(center + unit * (best - half), center + unit * (best + half)))
@@ -202,11 +209,11 @@ def empty_boxes(z: ndarray, count: int = 1, *, side: int = 200) -> list[Box]:
 
 
 def _times(a: Any, b: Any, steps: int) -> ndarray:
-    """`steps` numbers from 0 to 1, (steps, 1, …), of the codes' dtype."""
+    """`steps` numbers from 0 to 1, (steps, 1, …), of the codes' dtype where they are floats."""
     if a.shape != b.shape:
         raise ValueError(f"a path between codes of shape {a.shape} and {b.shape}: both must be the "
                          "same")
     if steps < 2:
         raise ValueError(f"a path of {steps} codes: at least 2, its ends")
-    t = np.linspace(0, 1, steps, dtype=np.result_type(a, b))
+    t = np.linspace(0, 1, steps, dtype=np.result_type(a, b, np.float32))
     return t.reshape(-1, *(1,) * a.ndim)

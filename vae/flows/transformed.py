@@ -11,7 +11,7 @@ import numpy as np
 from numpy import ndarray
 from numpy.random import Generator
 
-from minigrad.marks import ById
+from minigrad.marks import ById, writes
 from minigrad.nn import parameters, with_parameters
 from minigrad.tensor import Tensor, untraced
 from vae.distributions.base import Distribution
@@ -27,6 +27,7 @@ class Drawn(NamedTuple):
     value: ndarray
     start: Any
     log_det: Any
+    writes: int  # into parameters, until then
 
 
 _drawn = ById()
@@ -41,9 +42,11 @@ class Transformed(Distribution):
     dimensions, the first next to the base; none leaves the base.  As the prior of a `VAE` it is
     learned: its parameters are those of the flows.  Posterior: see `ToTransformed`.
 
-    log_prob of a draw, the very object that `sample` gave, needs no inverse; of other points it
-    does, and raises NotImplementedError where a flow has none.  There is no entropy, mean or KL in
-    closed form: train with `vae.estimators.sgvb_a`, or another that draws the KL.
+    log_prob of a draw, the very object that `sample` gave, needs no inverse, until an optimiser or
+    `nn.load` has written into any parameters (what is written by hand it doesn't learn of); of
+    other points it does, and raises NotImplementedError where a flow has none.  There is no
+    entropy, mean or KL in closed form: train with `vae.estimators.sgvb_a`, or another that draws
+    the KL.
     """
 
     support = REAL
@@ -78,7 +81,7 @@ class Transformed(Distribution):
         start = self.base.sample(shape, rng=rng)
         z, log_det = self._through(start)
         if z is not start:
-            _drawn[z] = Drawn(self, untraced(z).copy(), start, log_det)
+            _drawn[z] = Drawn(self, untraced(z).copy(), start, log_det, writes())
         return z
 
     def _through(self, z: Any) -> tuple[Any, Any]:
@@ -93,7 +96,8 @@ class Transformed(Distribution):
     def log_prob(self, x: Any) -> Any:
         """log density per event, in nats: -inf for an infinite x."""
         known = _drawn.get(x)
-        if known and known.q is self and np.array_equal(known.value, untraced(x)):
+        if known and known.q is self and known.writes == writes() and np.array_equal(
+                known.value, untraced(x)):
             return self.base.log_prob(known.start) - known.log_det
         if not hasattr(x, "dtype"):
             x = np.asarray(x, self.dtype)

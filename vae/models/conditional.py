@@ -69,7 +69,7 @@ class ConditionalVAE(VAE):
 
     def sample(self, labels: Any, *, rng: Generator) -> Any:  # type: ignore[override]
         """Means E[x|z, y] for the labels y, each with a draw z of the prior of its own."""
-        prior = self.prior
+        prior = self.prior.constant()
         y = label_rows(labels, self.n_y, dtype=prior.dtype)
         return self.likelihood(prior.sample((len(y),), rng=rng)).given(y).mean
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from numpy import ndarray
 
+from minigrad.marks import written
 from minigrad.nn import named_buffers, named_parameters
 from vae.data.checks import check_data
 from vae.evaluation import evaluate
@@ -80,5 +81,6 @@ def arrays_of(model: Any) -> dict[str, ndarray]:
 
 def set_arrays(model: Any, arrays: dict[str, ndarray]) -> None:
     """Copy values into parameters and buffers."""
+    written()
     for name, array in arrays_of(model).items():
         array[...] = arrays[name]

@@ -82,8 +82,10 @@ def share_above(scores: ndarray, score: float) -> float:
     """The share of scores (n,) above this one, ties counted half.
 
     Of scores of normal data: the false alarms that it costs to detect something with this score.
+    Raises ValueError as `auroc` does.
     """
-    return float(_below(np.array([-score]), -_checked("scores", scores))[0])
+    score = _checked("what is to be detected", np.atleast_1d(score))
+    return float(_below(-score, -_checked("normal data", scores))[0])
 
 
 def _shares(anomalies: ndarray, normal: ndarray) -> tuple[ndarray, ndarray]:

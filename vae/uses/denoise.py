@@ -11,7 +11,7 @@ from numpy.random import Generator
 
 from vae.distributions import Distribution, Normal, kl
 from vae.models import VAE
-from vae.objectives import Bound
+from vae.objectives import Bound, draws_shape, mean_of_draws
 from vae.uses.infer import Limits, Observation, check_images, check_width, restore
 
 FAR = 8  # standard deviations: of 10¹² draws of noise less than one is farther out
@@ -54,8 +54,10 @@ def denoise(model: VAE, y: ndarray, *, noise: float, rng: Generator, limits: Lim
     return restore(model, Noisy(y, noise), start, rng=rng, limits=limits, **options)
 
 
-def denoising_elbo(model: VAE, x: Any, *, rng: Generator, noise: float) -> Bound:
+def denoising_elbo(model: VAE, x: Any, *, rng: Generator, noise: float, samples: int = 1) -> Bound:
     """E[log p(x|z)] - KL(q(z|y)‖p(z)), where the encoder sees y = x + N(0, noise²), drawn anew.
+
+    samples: draws of z for each y.
 
     Its mean over y is a lower bound of log p(x), that of the mixture ∫q(z|y) p(y|x) dy: Im et al.
     (2017), "Denoising criterion for variational auto-encoding framework", equation 7.  A model
@@ -63,6 +65,6 @@ def denoising_elbo(model: VAE, x: Any, *, rng: Generator, noise: float) -> Bound
     """
     y = x + noise * rng.standard_normal(x.shape, x.dtype)
     q = model.posterior(y)
-    reconstruction = model.likelihood(q.sample(rng=rng)).log_prob(x)
-    divergence = kl(q, model.prior)
+    log_p = model.likelihood(q.sample(draws_shape(samples), rng=rng)).log_prob(x)
+    reconstruction, divergence = mean_of_draws(log_p, samples), kl(q, model.prior)
     return Bound(reconstruction - divergence, reconstruction, divergence)

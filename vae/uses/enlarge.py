@@ -15,6 +15,7 @@ from vae.models import VAE
 from vae.uses.infer import Limits, Observation, check_images, check_width, restore
 
 ROUNDING = 1 / 255  # a step of 8-bit grey values
+LEAST = 1e-20  # of a variance, which a Bernoulli that is certain of its pixels has not
 
 
 class BlockMeans(Observation):
@@ -40,7 +41,8 @@ class BlockMeans(Observation):
 
     def _variance(self, p: Distribution) -> Any:
         variance = np.broadcast_to(p.variance, p.shape)
-        return shrink(variance, self.factor, self.size) / self.factor**2 + self.noise**2
+        of_blocks = shrink(variance, self.factor, self.size) / self.factor**2 + self.noise**2
+        return np.maximum(of_blocks, LEAST)
 
 
 def enlarge(model: VAE, small: ndarray, factor: int, size: tuple[int, int], *, rng: Generator,

@@ -71,7 +71,7 @@ def variety(x: ndarray, labels: ndarray) -> float:
 
 
 def class_means(train: ndarray, labels: ndarray, wanted: ndarray) -> ndarray:
-    """The mean of the training data of each wanted class: the baseline, (n, …).
+    """The mean of the training data of each wanted class: the baseline, (n, …), in floats.
 
     Raises ValueError for a class of which there are no data.
     """
@@ -82,4 +82,4 @@ def class_means(train: ndarray, labels: ndarray, wanted: ndarray) -> ndarray:
         raise ValueError(f"class_means: no data of class {missing[0]}; there are "
                          f"{sorted(set(labels.tolist()))}")
     means = [train[labels == c].mean(axis=0, dtype=np.float64) for c in classes]
-    return np.stack(means).astype(train.dtype)[row]
+    return np.stack(means).astype(np.result_type(train, np.float32))[row]

@@ -63,13 +63,15 @@ def pseudo_gibbs(model: VAE, x: ndarray, missing: ndarray, *, rng: Generator,
     training data.  Yields (x, E[x|z]) of each step, in both what is seen is as it was; draws are
     not clipped.  Where q(z|x) is the posterior this is Gibbs sampling, with p(x_missing, z|x_seen)
     for its limit; otherwise the limit is off, by as much as q is for images such as come by.
-    Arguments and errors as of `inpaint`; any p(x|z) will do that is a product over the pixels.
+    Arguments and errors as of `inpaint`.
     Rezende, Mohamed and Wierstra (2014), section 6.5 and appendix F.
     """
     missing = each_mask("pseudo_gibbs", x, missing)
     check_images("pseudo_gibbs", x, limits)
     check_width("pseudo_gibbs", model, x.shape[1])
-    return _steps(frozen(model), x, missing, rng)
+    model = frozen(model)
+    each_pixel(model.likelihood(model.posterior(x[:1]).centre), x[:1])  # or what is seen is lost
+    return _steps(model, x, missing, rng)
 
 
 def inpaint_by_gibbs(model: VAE, x: ndarray, missing: ndarray, *, rng: Generator,
