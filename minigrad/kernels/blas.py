@@ -112,9 +112,12 @@ def _thread_setting() -> tuple[Callable | None, Callable | None]:
     return None, None
 
 
+SHORT = 16384  # numbers, for which NumPy's two calls are as fast as a foreign one
+
+
 def axpby(a: float, x: ndarray, b: float, y: ndarray) -> None:
     """y ← a·x + b·y in one pass over memory; x and y contiguous, of one dtype and size."""
-    routine = _axpby(x.dtype.char) if x.size > 4096 else None
+    routine = _axpby(x.dtype.char) if x.size > SHORT else None
     if routine is None:
         y *= b
         y += x if a == 1 else a * x
@@ -123,7 +126,10 @@ def axpby(a: float, x: ndarray, b: float, y: ndarray) -> None:
 
 
 def _address(x: ndarray) -> int:
-    return x.__array_interface__["data"][0]  # half a microsecond; x.ctypes.data takes two
+    try:
+        return ctypes.addressof(ctypes.c_char.from_buffer(x))  # a quarter of the others' time
+    except TypeError:  # read-only
+        return x.__array_interface__["data"][0]
 
 
 @cache

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes
 
 import minigrad as mg
-from minigrad.kernels import blocks, convolution, threads
+from minigrad.kernels import blas, blocks, convolution, threads
 from minigrad.kernels.windows import Form
 
 ROOT = Path(__file__).parents[2]
@@ -289,3 +289,17 @@ print(np.allclose(a @ a, np.einsum("ij,jk->ik", a, a)))
 """
     for value in ("0", "1"):
         assert python(code, MINIGRAD_TUNE=value) == "True"
+
+
+# -- sums of arrays --------------------------------------------------------------------------------
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.longdouble])
+@pytest.mark.parametrize("n", [0, 3, blas.SHORT, blas.SHORT + 1])
+@pytest.mark.parametrize("read_only", [False, True])
+def test_axpby_is_the_sum_and_changes_nothing_else(dtype, n, read_only):
+    x, y = np.random.default_rng(0).standard_normal((2, n)).astype(dtype)
+    kept, expected = x.copy(), (0.3 * x + 0.9 * y).astype(dtype)
+    x.flags.writeable = not read_only
+    blas.axpby(0.3, x, 0.9, y)
+    np.testing.assert_allclose(y, expected, rtol=1e-5 if dtype == np.float32 else 1e-14,
+                               atol=1e-6 if dtype == np.float32 else 1e-15)
+    np.testing.assert_array_equal(x, kept)
