@@ -36,6 +36,7 @@ from vae.models.autoencoder import dense_autoencoder, reconstruction_only
 
 BETAS = (0.25, 1.0, 4.0, 100.0)
 BOXES, ROW = 10, 11  # empty places, and images along a path
+HOLES, CORNERS = "empty boxes in the hull", "empty boxes in the rectangle"
 
 
 class Data(NamedTuple):
@@ -69,7 +70,8 @@ def main(arguments: list[str] | None = None) -> int:
               "KL only": train("KL only", kl_only)}
     models = {beta: train(f"β = {beta:g}", partial(vae.beta_elbo, weight=beta)) for beta in BETAS}
     both = models[1.0]
-    boxes = empty_boxes(codes(autoencoder, data.train), BOXES)
+    z = codes(autoencoder, data.train)
+    boxes = {HOLES: empty_boxes(z, BOXES), CORNERS: empty_boxes(z, BOXES, within="rectangle")}
     found = {"data": data.name, "seed": args.seed,
              "decoded": emptiness(autoencoder, both, boxes, data, args.seed),
              "paths": between(autoencoder, both, data, args.seed),
@@ -77,8 +79,11 @@ def main(arguments: list[str] | None = None) -> int:
                         {**forces, **{f"β = {b:g}": m for b, m in models.items()}}.items()],
              "rate_distortion": vae.rate_distortion(models, data.protocol.evaluation(data.test),
                                                     seed=args.seed)}
-    empty, prior = (found["decoded"][name] for name in ("empty boxes", "prior"))
-    found["ratio"] = {kind: empty[kind][0] / prior[kind][0] for kind in ("distance", "relative")}
+    prior = found["decoded"]["prior"]
+    found["ratio"] = {name: {kind: found["decoded"][name][kind][0] / prior[kind][0]
+                             for kind in ("distance", "relative")} for name in boxes}
+    found["farther"] = {name: sum(far > prior["distance"][0] for far in row["by_box"])
+                        for name, row in found["decoded"].items() if name in boxes}
     show(found)
     (args.out / "plane.json").write_text(json.dumps(found, indent=1) + "\n")
     if not args.no_plots:
@@ -116,24 +121,27 @@ def trained(data: Data, name: str, objective: Any, *, seed: int, hidden: tuple[i
 
 
 # -- numbers --------------------------------------------------------------------------------------
-def emptiness(autoencoder: Any, model: vae.VAE, boxes: list[Box], data: Data, seed: int
-              ) -> dict[str, dict[str, tuple[float, float]]]:
+def emptiness(autoencoder: Any, model: vae.VAE, boxes: dict[str, list[Box]], data: Data, seed: int
+              ) -> dict[str, dict[str, Any]]:
     """How far decodes are from the training data, by where z is from; see `relative_distance`.
 
     The standard error of the boxes is that over boxes.
     """
     rng = np.random.default_rng(seed)
-    of = {"empty boxes": (autoencoder, np.concatenate([box.lattice(5) for box in boxes])),
+    of = {**{name: (autoencoder, np.concatenate([box.lattice(5) for box in some]))
+             for name, some in boxes.items()},
           "autoencoder's codes": (autoencoder, codes(autoencoder, data.test)[:1_000]),
           "prior": (model, model.prior.sample((1_000,), rng=rng)),
           "VAE's codes": (model, codes(model, data.test)[:1_000])}
     images = {name: decoded(one, z.astype(np.float32)) for name, (one, z) in of.items()}
     found = {}
     for name, x in {**images, "test images": data.test[:1_000]}.items():
-        groups = len(boxes) if name == "empty boxes" else len(x)
-        found[name] = {kind: pair(far(x, data.train).reshape(groups, -1).mean(axis=1))
-                       for kind, far in (("distance", neighbour_distance),
-                                         ("relative", relative_distance))}
+        each = {kind: far(x, data.train).reshape(len(boxes.get(name, x)), -1).mean(axis=1)
+                for kind, far in (("distance", neighbour_distance),
+                                  ("relative", relative_distance))}
+        found[name] = {kind: pair(values) for kind, values in each.items()}
+        if name in boxes:
+            found[name]["by_box"] = each["distance"].tolist()
     return found
 
 
@@ -174,12 +182,14 @@ def pair(each: ndarray) -> tuple[float, float]:
 
 
 def show(found: dict[str, Any]) -> None:
-    print(f"\n{found['data']}\n\nE[x|z], z from:      distance to 5 nearest   relative to theirs")
+    print(f"\n{found['data']}\n\nE[x|z], z from:              distance to 5 nearest   relative to "
+          "theirs")
     for name, row in found["decoded"].items():
         (value, error), (relative, its) = row["distance"], row["relative"]
-        print(f"{name:21} {value:9.3f} ± {error:.3f} {relative:13.3f} ± {its:.3f}")
-    print(f"{'boxes / prior':21} {found['ratio']['distance']:9.3f} "
-          f"{found['ratio']['relative']:21.3f}")
+        print(f"{name:29} {value:9.3f} ± {error:.3f} {relative:13.3f} ± {its:.3f}")
+    for name, ratio in found["ratio"].items():
+        print(f"{name + ' / prior':37} {ratio['distance']:.3f} {ratio['relative']:21.3f}   "
+              f"({found['farther'][name]} of {BOXES} boxes are farther than the prior)")
     print("\npath, model          largest / mean step   distance   largest distance")
     for row in found["paths"]:
         print(f"{row['path']:5} {row['model']:12}" + "".join(
@@ -195,20 +205,22 @@ def show(found: dict[str, Any]) -> None:
 
 
 # -- pictures -------------------------------------------------------------------------------------
-def draw(out: Path, autoencoder: Any, both: vae.VAE, forces: dict[str, vae.VAE], boxes: list[Box],
-         found: dict[str, Any], data: Data) -> None:
+def draw(out: Path, autoencoder: Any, both: vae.VAE, forces: dict[str, vae.VAE],
+         boxes: dict[str, list[Box]], found: dict[str, Any], data: Data) -> None:
     from vae import figures  # matplotlib takes a second to load
     from vae.figures import plane
 
     plane.planes(out / "plane-scatter.png", [
-        plane.Plane("autoencoder; red: the largest boxes without a code",
-                    codes(autoencoder, data.train), boxes),
+        plane.Plane("autoencoder; red: the largest boxes without a code, within the hull\n"
+                    "of all codes and, dashed, within the rectangle that holds them",
+                    codes(autoencoder, data.train), boxes[HOLES], boxes[CORNERS]),
         plane.Plane("VAE, means of q(z|x)", codes(both, data.train))], data.train_labels)
-    across = np.stack([lerp(box.low, box.high, 10) for box in boxes]).astype(np.float32)
+    across = {name: decoded(autoencoder, np.stack([lerp(box.low, box.high, 10) for box in some]
+                                                  ).astype(np.float32))
+              for name, some in boxes.items()}
     drawn = mg.nn.frozen(both).sample(100, rng=np.random.default_rng(0))
     figures.side_by_side(out / "plane-box.png", {
-        "autoencoder: across each of the empty boxes":
-            as_images(decoded(autoencoder, across)),
+        **{f"autoencoder: across {name}": as_images(x) for name, x in across.items()},
         "VAE: z drawn from the prior": as_images(drawn)}, "E[x|z]", columns=10)
     i, j = (rows[:1] for rows in different(data.labels, 1, np.random.default_rng(3)))
     rows = {}

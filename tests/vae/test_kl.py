@@ -61,6 +61,27 @@ def test_kl_is_the_textbooks_sum_over_latent_dimensions_for_each_datum(rng):
     assert found.shape == (100,)
 
 
+def test_kl_and_its_gradient_are_those_of_pytorch(rng):
+    torch = pytest.importorskip("torch")
+    values = [rng.standard_normal((7, 5)) for _ in range(4)]  # mean and log variance, of q and p
+
+    def theirs(q_mean, q_log_var, p_mean, p_log_var):
+        q, p = (torch.distributions.Normal(m, torch.exp(0.5 * v))
+                for m, v in ((q_mean, q_log_var), (p_mean, p_log_var)))
+        return torch.distributions.kl_divergence(q, p).sum(-1)
+
+    def ours(q_mean, q_log_var, p_mean, p_log_var):
+        return kl(Normal.from_log_var(q_mean, q_log_var), Normal.from_log_var(p_mean, p_log_var))
+    for parameters, by in ((values, (0, 1, 2, 3)), ([*values[:2], *np.zeros((2, 7, 5))], (0, 1))):
+        tensors = [torch.tensor(a, requires_grad=True) for a in parameters]
+        expected = theirs(*tensors)
+        expected.sum().backward()
+        np.testing.assert_allclose(ours(*parameters), expected.detach().numpy(), rtol=1e-12)
+        found = mg.grad(lambda *a: ours(*a).sum(), by)(*parameters)
+        for k, g in zip(by, found, strict=True):
+            np.testing.assert_allclose(g, tensors[k].grad.numpy(), rtol=1e-12, atol=1e-13)
+
+
 def test_event_axes_are_summed_and_batch_axes_kept(rng):
     mean, log_std = rng.standard_normal((2, 4, 3, 2))
     single = kl(Normal.from_log_std(mean, log_std, event_ndim=0), Normal.standard())

@@ -217,6 +217,17 @@ def test_empty_boxes_are_empty_disjoint_and_within_the_hull(n, seed):
                                (boxes[0].high - boxes[0].low)[0] / z.std(axis=0)[0])
 
 
+@given(st.integers(4, 60), st.integers(0, 10**6))
+def test_empty_boxes_of_the_rectangle_are_empty_within_it_and_no_smaller(n, seed):
+    z = np.random.default_rng(seed).standard_normal((n, 2)) * [1, 30] + [5, 0]
+    box, = empty_boxes(z, within="rectangle", side=60)
+    assert not box.contains(z).any()
+    assert (box.low >= z.min(axis=0)).all() and (box.high <= z.max(axis=0)).all()
+    assert (box.high - box.low >= (inner := empty_boxes(z, side=60)[0]).high - inner.low).all()
+    with pytest.raises(ValueError, match='"hull" or "rectangle"'):
+        empty_boxes(z, within="box")
+
+
 def test_more_boxes_than_there_is_room_for_are_refused(rng):
     with pytest.raises(ValueError, match=r"count=12, side=3\): after \d boxes no centre"):
         empty_boxes(rng.standard_normal((6, 2)), 12, side=3)

@@ -172,15 +172,19 @@ def attribute_vector(model: Model, x: ndarray, has: ndarray) -> ndarray:
 
 
 # -- where no code is -----------------------------------------------------------------------------
-def empty_boxes(z: ndarray, count: int = 1, *, side: int = 200) -> list[Box]:
-    """The largest boxes without a code, within the convex hull of the codes z (n, 2), disjoint.
+def empty_boxes(z: ndarray, count: int = 1, *, within: str = "hull", side: int = 200) -> list[Box]:
+    """The largest boxes without a code of z (n, 2), disjoint.
 
+    within: the convex "hull" of the codes, or the "rectangle" that just holds them, as a scatter
+    plot does: there the largest are where no code is on one side, in the corners.
     Their sides are as the standard deviations of z; each is the largest that the former leave
     whose centre is one of side² in a lattice.  Raises ValueError for codes that aren't two numbers
     each, or lie on a line, and for more boxes than there is room for.
     """
-    from scipy.spatial import ConvexHull, cKDTree
+    from scipy.spatial import cKDTree
 
+    if within not in ("hull", "rectangle"):
+        raise ValueError(f'empty_boxes(within={within!r}): "hull" or "rectangle"')
     if z.ndim != 2 or z.shape[1] != 2 or len(z) < 3:
         raise ValueError(f"empty_boxes of codes {z.shape}: three or more codes of two dimensions "
                          "are expected, (n, 2)")
@@ -189,13 +193,11 @@ def empty_boxes(z: ndarray, count: int = 1, *, side: int = 200) -> list[Box]:
         raise ValueError("empty_boxes of codes on a line, which has no inside: is the code "
                          "collapsed?")
     scaled = (z - center) / unit
-    candidates = Box(scaled.min(axis=0), scaled.max(axis=0)).lattice(side)
-    edges = ConvexHull(scaled).equations
-    edges /= np.abs(edges[:, :2]).sum(axis=1, keepdims=True)
-    # A box of half side h about c lies within a·c + b ≤ 0 if a·c + b + h ≤ 0, with |a₁| + |a₂| = 1.
-    inside = [-(some @ edges[:, :2].T + edges[:, 2]).max(axis=1)
-              for some in np.array_split(candidates, side)]
-    room = np.minimum(np.concatenate(inside), cKDTree(scaled).query(candidates, p=np.inf)[0])
+    low, high = scaled.min(axis=0), scaled.max(axis=0)
+    candidates = Box(low, high).lattice(side)
+    room = (_room_in_hull(scaled, candidates) if within == "hull" else
+            np.minimum(candidates - low, high - candidates).min(axis=1))
+    room = np.minimum(room, cKDTree(scaled).query(candidates, p=np.inf)[0])
     boxes = []
     for k in range(count):
         if room.max() <= 0:
@@ -206,6 +208,18 @@ def empty_boxes(z: ndarray, count: int = 1, *, side: int = 200) -> list[Box]:
         boxes.append(Box(center + unit * (best - half), center + unit * (best + half)))
         room = np.minimum(room, np.abs(candidates - best).max(axis=1) - half)
     return boxes
+
+
+def _room_in_hull(z: ndarray, centres: ndarray) -> ndarray:
+    """Half the side of the largest square about each centre that lies in the hull of z; < 0: none.
+
+    It lies within an edge a·c + b ≤ 0 of the hull if a·c + b + h ≤ 0, with |a₁| + |a₂| = 1.
+    """
+    from scipy.spatial import ConvexHull
+
+    edges = ConvexHull(z).equations
+    edges /= np.abs(edges[:, :2]).sum(axis=1, keepdims=True)
+    return -(centres @ edges[:, :2].T + edges[:, 2]).max(axis=1)
 
 
 def _times(a: Any, b: Any, steps: int) -> ndarray:

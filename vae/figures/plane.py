@@ -14,11 +14,12 @@ from vae.figures.canvas import Path, grid, write
 
 
 class Plane(NamedTuple):
-    """Codes (n, 2) as one panel shows them; boxes: places to mark."""
+    """Codes (n, 2) as one panel shows them; boxes: places to mark, dashed: others."""
 
     title: str
     codes: ndarray
     boxes: Sequence[Box] = ()
+    dashed: Sequence[Box] = ()
 
 
 def planes(path: Path, panels: Sequence[Plane], labels: ndarray) -> None:
@@ -28,9 +29,10 @@ def planes(path: Path, panels: Sequence[Plane], labels: ndarray) -> None:
         for c in np.unique(labels):
             axes.scatter(*panel.codes[labels == c].T, s=4, alpha=0.6, linewidths=0,
                          color=f"C{int(c) % 10}", label=str(c))
-        for box in panel.boxes:
-            axes.add_patch(Rectangle(box.low, *(box.high - box.low), fill=False, color="red",
-                                     lw=1.5, zorder=3))
+        for boxes, style in ((panel.boxes, "-"), (panel.dashed, "--")):
+            for box in boxes:
+                axes.add_patch(Rectangle(box.low, *(box.high - box.low), fill=False, color="red",
+                                         linestyle=style, lw=1.5, zorder=3))
         axes.set(xlabel="z₁", ylabel="z₂")
         axes.set_title(panel.title, fontsize=10)
         axes.grid(alpha=0.3)
