@@ -200,13 +200,17 @@ def constant(lr: float) -> Schedule:
 
 
 def linear(start: float, end: float, steps: int) -> Schedule:
-    """From `start` to `end` in `steps`, then `end`."""
-    return lambda step: start + (end - start) * min(step / steps, 1.0)
+    """From `start` to `end` in `steps`, then `end`; in 0 steps that is at once."""
+    return lambda step: start + (end - start) * _share(step, steps)
 
 
 def cosine(start: float, steps: int, end: float = 0.0) -> Schedule:
-    """Half a cosine from `start` to `end` (Loshchilov and Hutter 2017), then `end`."""
-    return lambda step: end + (start - end) * 0.5 * (1 + math.cos(math.pi * min(step / steps, 1.0)))
+    """Half a cosine from `start` to `end` (Loshchilov and Hutter 2017), then `end`, as `linear`."""
+    return lambda step: end + (start - end) * 0.5 * (1 + math.cos(math.pi * _share(step, steps)))
+
+
+def _share(step: int, steps: int) -> float:
+    return min(step / steps, 1.0) if steps else 1.0
 
 
 def exponential(start: float, factor: float, every: int = 1) -> Schedule:

@@ -213,6 +213,7 @@ def test_clipping_scales_all_gradients_together_and_returns_the_norm_before():
 # -- schedules ------------------------------------------------------------------------------------
 @pytest.mark.parametrize("schedule, values", [
     (optim.constant(0.3), {0: 0.3, 10**6: 0.3}),
+    (optim.linear(1.0, 0.2, 0), {0: 0.2, 1: 0.2}), (optim.cosine(1.0, 0, 0.2), {0: 0.2, 9: 0.2}),
     (optim.linear(1.0, 0.2, 4), {0: 1.0, 1: 0.8, 2: 0.6, 4: 0.2, 5: 0.2, 10**6: 0.2}),
     (optim.cosine(1.0, 6, 0.2), {0: 1.0, 2: 0.2 + 0.8 * 0.75, 3: 0.6, 6: 0.2, 7: 0.2, 99: 0.2}),
     (optim.cosine(2.0, 4), {0: 2.0, 2: 1.0, 4: 0.0, 5: 0.0}),
