@@ -55,7 +55,7 @@ def curves(path: Path, rows: Sequence[dict[str, Any]], name: str, measure: str) 
             axes.plot(epochs, [row["train_objective"] for row in rows], "k:",
                       label="train, objective")
         axes.set(title=title, xlabel="epoch", ylabel="nats per image")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axes.grid(alpha=0.3)
         axes.legend()
     figure.suptitle(name, fontsize=10)
