@@ -100,8 +100,7 @@ def trained(prior: str, x: ndarray, epochs: int, seed: int) -> vae.VAE:
     if prior == "mixture":
         model.prior = vae.priors.MixturePrior(2, COMPONENTS, rng=rng)
     elif prior == "VampPrior":
-        model.prior = vae.priors.VampPrior(model, 2, COMPONENTS, rng=rng, start=x,
-                                                 within=None)
+        model.prior = vae.priors.VampPrior(model, 2, COMPONENTS, rng=rng, start=x, within=None)
     elif prior == "flow":
         masks = ([True, False], [False, True]) * 2
         model.prior = vae.flows.Transformed(model.prior, [

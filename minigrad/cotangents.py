@@ -39,7 +39,7 @@ def of_used(vjp: Callable, g: Any, out: Any, values: Sequence, options: dict, ru
 
 
 def _finite(a: ndarray) -> bool:
-    """Whether all of it is; False also where squares overflow.  Six times as fast as a sum."""
+    """Whether all of it is; False also where squares overflow.  Much faster than a sum."""
     return np.isfinite(np.vdot(a, a))
 
 

@@ -1,6 +1,7 @@
 """What a constant is, noise or a stopped path: an ndarray can't say so itself.
 
-Kept by identity, and weakly: an entry goes with its array, and no result changes.
+Kept by identity, and weakly: an entry goes with its array, and no result changes.  Nor can an array
+say that it was written into: at the end is how often an optimiser, or who loads parameters, did.
 """
 
 from __future__ import annotations

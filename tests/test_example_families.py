@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -153,7 +152,7 @@ def test_reconstructions_by_draws_are_means_over_the_posterior(made):
     model = mg.nn.frozen(it.model)
     z = model.posterior(it.test).sample((4000,), rng=np.random.default_rng(1))
     images = np.concatenate([model.likelihood(part).mean for part in np.split(z, 40)])
-    error = images.std(axis=0) / np.sqrt(sys.modules["looking"].DRAWS)
+    error = images.std(axis=0) / np.sqrt(inspect.getmodule(type(it.family)).DRAWS)
 
     def standard_errors(found):
         return np.sqrt(np.mean(np.square((found - images.mean(axis=0)) / error)[error > 1e-3]))

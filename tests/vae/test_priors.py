@@ -33,7 +33,7 @@ def with_prior(x, which, n_z=1, seed=0):
     rng = np.random.default_rng(seed)
     model = vae.dense_vae(x.shape[1], (8,), n_z, rng=rng)
     model.prior = (MixturePrior(n_z, 3, rng=rng) if which == "mixture"
-                         else VampPrior(model, x.shape[1], 4, rng=rng, start=x))
+                   else VampPrior(model, x.shape[1], 4, rng=rng, start=x))
     return model
 
 

@@ -57,11 +57,10 @@ def denoise(model: VAE, y: ndarray, *, noise: float, rng: Generator, limits: Lim
 def denoising_elbo(model: VAE, x: Any, *, rng: Generator, noise: float, samples: int = 1) -> Bound:
     """E[log p(x|z)] - KL(q(z|y)‖p(z)), where the encoder sees y = x + N(0, noise²), drawn anew.
 
-    samples: draws of z for each y.
-
     Its mean over y is a lower bound of log p(x), that of the mixture ∫q(z|y) p(y|x) dy: Im et al.
     (2017), "Denoising criterion for variational auto-encoding framework", equation 7.  A model
     trained with it denoises by `model.reconstruct(y)`, in one pass, noise of this σ only.
+    samples: draws of z for each y.
     """
     y = x + noise * rng.standard_normal(x.shape, x.dtype)
     q = model.posterior(y)
