@@ -101,6 +101,14 @@ def test_objectives_that_give_the_bound_beside_them_hide_nothing(healthy, data, 
     assert not diagnose(healthy, data, objective=objective)
 
 
+def test_where_the_kl_has_no_closed_form_it_is_said_without_the_list_of_others(healthy, data):
+    model = vae.VAE(healthy.encoder, healthy.decoder, vae.Mixture(
+        np.zeros(2, np.float32), vae.Normal(np.zeros((2, LATENT), np.float32), np.float32(1))))
+    found = diagnose(model, data[:50], objective=vae.estimators.sgvb_a)
+    assert found.not_judged["hidden_weight"] == (
+        "there is no ELBO to compare with (no closed form of KL(Normal‖Mixture))")
+
+
 def test_a_weight_that_is_declared_is_not_hidden(healthy, data):
     def open_about_it(model, x, *, rng):
         bound = vae.elbo(model, x, rng=rng)
