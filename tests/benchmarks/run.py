@@ -1,9 +1,10 @@
 """Time our steps against the peers': python tests/benchmarks/run.py [--peers PYTHON] [WORKLOAD …]
 
-Each measurement is a process of its own; ours and the peers' alternate, so that a change in the
-machine's speed meets all alike.  Printed are medians over the rounds: times, the peak of memory
-beyond what importing takes and of the whole process, and our time divided by each peer's, round by
-round.  A peer that is not installed is left out.
+Each is a process of its own.  They take turns of half a second, in an order that is drawn for
+each round, so that a change in the machine's speed meets all alike; while one computes the others
+sleep.  Printed are medians over the rounds: times, the peak of memory beyond what importing takes
+and of the whole process, and our time divided by each peer's, with its quartiles over the rounds.
+A peer that is not installed is left out.
 
     python -m venv peers && peers/bin/pip install torch==2.13.0 jax autograd mygrad scipy matplotlib
 """
@@ -13,11 +14,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 
 HERE = Path(__file__).resolve().parent
 THREADS = ("MINIGRAD_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
@@ -30,37 +35,55 @@ WORKLOADS = {
 }
 
 
-def once(python: str, workload: str, peer: str) -> dict[str, float] | None:
-    """Times of one process, or None where the peer is not installed."""
-    environment = {**os.environ, "PYTHONPATH": str(HERE.parent.parent)}
-    done = subprocess.run([python, HERE / "steps.py", workload, peer], env=environment,
-                          capture_output=True, text=True)
-    if done.returncode and "ModuleNotFoundError" in done.stderr:
-        return None
-    if done.returncode:
-        raise RuntimeError(f"{workload} {peer}: {done.stderr}")
-    return json.loads(done.stdout.splitlines()[-1])
+class Runner:
+    """A process that takes turns with others at the steps of one workload."""
+
+    def __init__(self, workload: str, peer: str, python: str, open_: ExitStack):
+        if peer in ("minigrad", "floor"):
+            python = sys.executable
+        self.name = f"{workload} {peer}"
+        self.errors = open_.enter_context(tempfile.TemporaryFile("w+"))  # noqa: SIM115
+        self.process = open_.enter_context(subprocess.Popen(
+            [python, HERE / "steps.py", workload, peer],
+            env={**os.environ, "PYTHONPATH": str(HERE.parent.parent)}, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors))
+        open_.callback(self.process.kill)
+
+    def turn(self, seconds: float) -> dict[str, float] | None:
+        """Times of its steps, or None where the peer is not installed."""
+        try:
+            print(seconds, file=self.process.stdin, flush=True)
+            return json.loads(self.process.stdout.readline())
+        except (BrokenPipeError, json.JSONDecodeError):
+            self.errors.seek(0)
+            told = self.errors.read()
+            if "ModuleNotFoundError" in told:
+                return None
+            raise RuntimeError(f"{self.name}: {told}") from None
 
 
 def compare(workload: str, peers: list[str], python: str, rounds: int) -> None:
-    times: dict[str, list[dict[str, float]]] = {peer: [] for peer in peers}
-    for _ in range(rounds):
-        for peer in list(times):
-            ours = peer in ("minigrad", "floor")
-            found = once(sys.executable if ours else python, workload, peer)
-            if found is None:
-                del times[peer]
-            else:
-                times[peer].append(found)
+    order = random.Random(0)
+    times: dict[str, list[dict[str, float]]] = {}
+    with ExitStack() as open_:
+        runners = {}
+        for peer in peers:
+            runner = Runner(workload, peer, python, open_)
+            if runner.turn(0):  # when it has started, alone
+                runners[peer], times[peer] = runner, []
+        for _ in range(rounds):
+            for peer in order.sample(list(runners), len(runners)):
+                time.sleep(0.3)  # idle threads of the one before spin for up to 0.2 s
+                times[peer].append(runners[peer].turn(0.5))
     print(f"\n{workload:<12}{'median ms':>12}{'min ms':>10}{'memory MB':>11}{'process MB':>12}"
-          f"{'minigrad / it':>15}   (by round)")
+          f"{'minigrad / it':>15}   (quartiles of {rounds} rounds)")
     for peer, found in times.items():
         ratios = [o["median"] / t["median"] for o, t in zip(times["minigrad"], found)]
+        low, middle, high = quantiles(ratios, method="inclusive") if rounds > 1 else 3 * ratios
         print(f"  {peer:<10}{median(t['median'] for t in found):>12.3f}"
-              f"{median(t['min'] for t in found):>10.3f}"
-              f"{median(t['memory'] for t in found):>11.0f}"
-              f"{median(t['process'] for t in found):>12.0f}{median(ratios):>15.2f}   "
-              + " ".join(f"{r:.2f}" for r in ratios), flush=True)
+              f"{min(t['min'] for t in found):>10.3f}"
+              f"{found[-1]['memory']:>11.0f}{found[-1]['process']:>12.0f}{middle:>15.2f}   "
+              f"{low:.2f} to {high:.2f}", flush=True)
 
 
 def against_torch(script: str, about: str, workloads: tuple[str, ...],
@@ -102,7 +125,7 @@ def main() -> None:
     p.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=", ".join(WORKLOADS))
     p.add_argument("--peers", default=sys.executable, help="the Python that has the peers")
     p.add_argument("--only", nargs="+", help="these peers alone")
-    p.add_argument("--rounds", type=int, default=5)
+    p.add_argument("--rounds", type=int, default=21)
     args = p.parse_args()
     if unknown := set(args.workloads) - set(WORKLOADS):
         p.error(f"no workload {', '.join(sorted(unknown))}: there are {', '.join(WORKLOADS)}")

@@ -1,7 +1,8 @@
 """One training step of a workload, in minigrad or in a peer: `python steps.py WORKLOAD PEER`.
 
-Prints as JSON the median and the smallest time of a step in milliseconds, the most memory that the
-process took beyond what importing the package takes, and all of it, in MB.  All in float32.
+Reads from its input how many seconds a turn takes, a line each; prints for each turn, as JSON, the
+median and the smallest time of a step in milliseconds, the most memory that the process took so far
+beyond what importing the package takes, and all of it, in MB.  All in float32.
 
     chain     forward and backward of 1000 products of a one-element array
     dense-B   VAE 784-500-20, tanh, Bernoulli pixels, Adam, batch B (Kingma and Welling 2014)
@@ -37,7 +38,7 @@ def measure(step: Step, seconds: float = 3.0, warm: float = 1.5) -> dict[str, fl
     while time.perf_counter() < until:
         step()
     times, until = [], time.perf_counter() + seconds
-    while time.perf_counter() < until or len(times) < 10:
+    while time.perf_counter() < until or len(times) < 5:
         began = time.perf_counter()
         step()
         times.append(time.perf_counter() - began)
@@ -164,5 +165,8 @@ if __name__ == "__main__":
     workload, peer = sys.argv[1:]
     importlib.import_module(PACKAGES.get(peer, peer))
     before = peak()
-    times = measure(build(workload, peer), warm=8.0 if peer == "compile" else 1.5)
-    print(json.dumps({**times, "memory": peak() - before, "process": peak()}))
+    step = build(workload, peer)
+    measure(step, 0, warm=8.0 if peer == "compile" else 1.5)
+    for seconds in sys.stdin:
+        times = measure(step, float(seconds), warm=0.2)
+        print(json.dumps({**times, "memory": peak() - before, "process": peak()}), flush=True)
