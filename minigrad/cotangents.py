@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
+from minigrad.kernels.blas import all_finite
 from minigrad.tensor import Tensor, untraced
 
 
@@ -33,14 +34,9 @@ def of_used(vjp: Callable, g: Any, out: Any, values: Sequence, options: dict, ru
     """
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         part = vjp(g, out, *values, **options)
-        if part is g or not rule.elementwise or _finite(untraced(part)):
+        if part is g or not rule.elementwise or all_finite(untraced(part)):
             return part
         return np.where((untraced(g) == 0) & ~np.isfinite(untraced(part)), 0, part)
-
-
-def _finite(a: ndarray) -> bool:
-    """Whether all of it is; False also where squares overflow.  Much faster than a sum."""
-    return np.isfinite(np.vdot(a, a))
 
 
 def unshared(found: dict[Tensor, Any], seeds: Sequence[Any]) -> dict[Tensor, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import update_wrapper
+from functools import lru_cache, update_wrapper
 from typing import Any
 
 import numpy as np
@@ -63,6 +63,19 @@ def _slices(rows: int, row: int = 1, least: int = 1) -> list[slice]:
     """Of `rows` rows of `row` elements, as equal as can be; at `least` so many, if there are."""
     number = min(max(-(-rows // max(1, LARGEST // max(1, row))), least), rows)
     return [slice(rows * k // number, rows * (k + 1) // number) for k in range(number)]
+
+
+def rectified(x: ndarray, out: ndarray | None = None) -> ndarray:
+    """max(x, 0).  Of two arrays np.maximum takes a third of its time for an array and a number."""
+    x = np.asarray(x)
+    return np.maximum(x, _zeros(x.shape[1:], x.dtype), out=out)
+
+
+@lru_cache(maxsize=64)
+def _zeros(shape: tuple[int, ...], dtype: np.dtype) -> ndarray:
+    zeros = np.zeros(shape, dtype)
+    zeros.flags.writeable = False
+    return zeros
 
 
 def threaded(f: Callable[..., ndarray], cost: float, calls: int = 1,

@@ -119,22 +119,31 @@ def log_likelihood(logits: ndarray, x: ndarray, event_ndim: int,
         slope = found["slope"].reshape(shape)
 
     def piece(i: slice) -> None:
-        # x·l - max(l, 0) - log(1 + e) = (x - ½)·l - ½|l| - log(1 + e), with e = exp(-|l|) ≤ 1
-        minus = np.copysign(rows[i], -1)
-        linear = centred[i] * rows[i]
-        linear += 0.5 * minus  # before the sum: for x = 0 and 1 it is exact, and never above 0
-        out[i] = linear.sum(axis=-1)
-        e = np.exp(minus, out=minus)
+        # with l the logit, h = ±½ of its sign, and e = exp(-|l|) ≤ 1:
+        # x·l - max(l, 0) - log(1 + e) = ((x - ½) - h)·l - log(1 + e), of which no term is above 0
+        logit, half = rows[i], _signed_half(rows[i])
+        left = np.subtract(centred[i], half, out=None if slope is None else slope[i])
+        out[i] = np.vecdot(left, logit)
+        e = np.abs(logit)
+        np.exp(np.negative(e, out=e), out=e)
         e += 1
-        if slope is not None:  # x - sigmoid(l) = (x - ½) - sign(l)·(1/(1 + e) - ½)
-            half = np.divide(1, e, out=slope[i])
-            half -= 0.5
-            np.copysign(half, rows[i], out=half)
-            np.subtract(centred[i], half, out=half)
+        if slope is not None:  # x - sigmoid(l) = (x - ½) - h·(2/(1 + e) - 1)
+            tanh = np.divide(2, e, out=left)
+            tanh -= 1
+            tanh *= half
+            np.subtract(centred[i], tanh, out=tanh)
         out[i] -= _sum_of_logs(e)
 
-    in_slices(piece, shape, cost=6, calls=14)
+    in_slices(piece, shape, cost=5, calls=12)
     return out.reshape(batch)
+
+
+def _signed_half(x: ndarray) -> ndarray:
+    """copysign(½, x), by bits: np.copysign takes three times as long."""
+    integer = f"u{x.itemsize}"
+    sign, half = np.array([-0.0, 0.5], x.dtype).view(integer)
+    bits = x.view(integer) & sign
+    return np.bitwise_or(bits, half, out=bits).view(x.dtype)
 
 
 def _over_slope(g: Any, logits: Any, x: Any, found: dict | None) -> Any:

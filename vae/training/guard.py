@@ -16,6 +16,7 @@ from numpy.random import Generator
 
 from minigrad import nn
 from minigrad.debugging import NumericalError, debug
+from minigrad.kernels.blas import all_finite
 from minigrad.tensor import Tensor
 from vae.objectives import Bound, Weighted
 from vae.training.history import plain
@@ -31,12 +32,9 @@ class NonFinite(FloatingPointError):
 
 
 def finite(loss: Tensor, parameters: list[Tensor]) -> bool:
-    """Whether the loss and all gradients are: their squares are summed, in one quick pass."""
-    if not math.isfinite(loss.item()):
-        return False
-    return all(p.grad is None or math.isfinite(np.vdot(p.grad, p.grad))
-               or bool(np.isfinite(p.grad).all())  # squares may overflow where numbers don't
-               for p in parameters)
+    """Whether the loss and all gradients are."""
+    return math.isfinite(loss.item()) and all(p.grad is None or all_finite(p.grad)
+                                              for p in parameters)
 
 
 def stop(run: Run, loss: Tensor, batch: ndarray, before: dict[str, Any], loss_of: LossOf,
