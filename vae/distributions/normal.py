@@ -11,6 +11,7 @@ from numpy.random import Generator
 
 from minigrad import noise
 from minigrad.functions import softplus
+from minigrad.kernels.blas import all_finite
 from minigrad.marks import mark
 from minigrad.tensor import untraced
 from vae.distributions.base import (
@@ -110,8 +111,21 @@ class Normal(Distribution):
         """log density per event, in nats: -inf for an infinite x, with a gradient of 0."""
         if not hasattr(x, "dtype"):
             x = np.asarray(x, self.dtype)
-        density = event_sum(self._log_density(x), self.event_ndim)
-        return density if np.isfinite(untraced(density)).all() else super().log_prob(x)
+        density = self._log_density_of_event(x)
+        return density if all_finite(untraced(density)) else super().log_prob(x)
+
+    def _log_density_of_event(self, x: Any) -> Any:
+        """The sum of `_log_density`, where what many draws share is summed before it meets them."""
+        n = self.event_ndim
+        event = self.shape[len(self.shape) - n:]
+        if x.shape[x.ndim - n:] != event:
+            return event_sum(self._log_density(x), n)
+        z = x if self.is_standard and x.dtype == self.dtype else (x - self.mean) / self.std
+        log_std = self.log_std
+        if log_std.shape != self.shape:
+            log_std = np.broadcast_to(log_std, self.shape)
+        return (-0.5 * event_sum(np.square(z), n) - event_sum(log_std, n)
+                - HALF_LOG_2PI * math.prod(event))
 
     def log_prob_each(self, x: Any) -> Any:
         """log p of x (…, n) under each of K vectors: (…, K), by products of matrices.
