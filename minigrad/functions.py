@@ -29,14 +29,11 @@ def relu(x: Any) -> Any:
     return positive_part(x)
 
 
-@with_vjp(lambda g, y, x, slope=0.01: _leaky_back(g, if_positive(g, x), slope), elementwise=True)
+@with_vjp(lambda g, y, x, slope=0.01: if_positive(g, x) + slope * (g - if_positive(g, x)),
+          elementwise=True)
 def leaky_relu(x: Any, slope: float = 0.01) -> Any:
     """x where it is positive, slope·x elsewhere."""
     return np.fmax(x, slope * x) if slope <= 1 else np.fmin(x, slope * x)  # np.where: ten times
-
-
-def _leaky_back(g: Any, kept: Any, slope: float) -> Any:
-    return kept + slope * (g - kept)
 
 
 @with_vjp(lambda g, y, x, alpha=1.0: np.where(x > 0, g, g * (y + alpha)), elementwise=True)

@@ -178,7 +178,7 @@ def _(d, f):
     return (d.array(d.shape()),), {}, lambda x: x.astype(x.dtype)
 
 
-of_one_array(mg.leaky_relu, options=lambda d, shape: {"slope": d.one(.01, .3, -.5, 0)})
+of_one_array(mg.leaky_relu, options=lambda d, shape: {"slope": d.one(.01, .3, -.5, 0, 2)})
 of_one_array(mg.elu, options=lambda d, shape: {"alpha": d.one(1, .3)})
 
 
