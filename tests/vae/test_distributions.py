@@ -62,6 +62,28 @@ def test_normal_log_prob_and_entropy_are_scipys(normal, rng, event_ndim):
                   <= float32_error(np.abs(exact) + 3, event_ndim))
 
 
+@pytest.mark.parametrize(("mean", "std", "x", "event_ndim"), [
+    ((5,), (5,), (7, 5), 1), ((3, 5), (5,), (4, 3, 5), 1), ((3, 5), (), (3, 5), 1),
+    ((3, 5), (3, 1), (5,), 1), ((1,), (1,), (5,), 1), ((), (), (4,), 0), ((5,), (5,), (), 1),
+    ((5,), (5,), (1,), 1), ((2, 3, 4), (2, 3, 4), (6, 2, 3, 4), 2)])
+def test_a_normals_log_prob_broadcasts_as_the_sum_of_scipys(rng, mean, std, x, event_ndim):
+    mean, std, x = rng.standard_normal(mean), rng.uniform(0.5, 2, std), rng.standard_normal(x)
+    terms = stats.norm.logpdf(x, mean, std)
+    exact = np.sum(terms, axis=tuple(range(-event_ndim, 0))) if event_ndim else terms
+    found = Normal(mean, std, event_ndim=event_ndim).log_prob(x)
+    np.testing.assert_allclose(found, exact, rtol=1e-12)
+    assert np.shape(found) == np.shape(exact)
+
+
+@pytest.mark.parametrize("x", [np.linspace(-2, 2, 12).reshape(3, 4), np.arange(4), np.zeros(1),
+                               np.float64(2), [1, 2, 3, 4]])
+def test_the_standard_normals_log_prob_is_the_sum_of_scipys_for_all_that_broadcasts(x):
+    exact = stats.norm.logpdf(np.asarray(x) + np.zeros(4)).sum(-1)
+    found = Normal.standard(4).log_prob(x)
+    np.testing.assert_allclose(found, exact, rtol=1e-6 if isinstance(x, list) else 1e-12)
+    assert np.shape(found) == np.shape(exact)
+
+
 @pytest.mark.parametrize("event_ndim", EVENTS)
 def test_bernoulli_log_prob_entropy_and_mean_are_scipys(coins, event_ndim):
     logits, x = coins
