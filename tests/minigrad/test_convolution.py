@@ -288,12 +288,13 @@ def test_gradients_of_sequences(stride, padding, dilation, groups):
 @pytest.mark.parametrize("f", [mg.conv2d, mg.conv_transpose2d])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("channels", [(3, 16), (16, 3), (32, 32)])
-def test_the_number_of_threads_changes_no_bit(monkeypatch, f, stride, channels):
+@pytest.mark.parametrize("rectify", [False, True])
+def test_the_number_of_threads_changes_no_bit(monkeypatch, f, stride, channels, rectify):
     rng = np.random.default_rng(0)
     shapes = (13, 25, 21, channels[0]), (3, 3, *channels[::1 if f is mg.conv2d else -1]), (
         channels[1],)
     arrays = [rng.standard_normal(s).astype(np.float32) for s in shapes]
-    run = lambda x, w, b: f(x, w, stride, 1, bias=b)
+    run = lambda x, w, b: f(x, w, stride, 1, bias=b, rectify=rectify)
     y = run(*arrays)
     cotangent = rng.standard_normal(y.shape).astype(np.float32)
     monkeypatch.setattr(convolution, "WORTH", 0)

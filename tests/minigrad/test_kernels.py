@@ -99,6 +99,21 @@ def test_large_work_is_done_by_several_threads_and_small_work_by_the_caller(monk
     assert who == [threading.current_thread()]
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_relu_is_zero_and_never_minus_zero_where_nothing_is_positive(monkeypatch, dtype, threads):
+    with_threads(monkeypatch, threads, 1 << 18)
+    x = (100 * np.random.default_rng(0).standard_normal((1703, 701))).astype(dtype)
+    if dtype is not np.int64:
+        x[::3, ::5], x[1::3, ::7] = -0.0, np.nan
+    exact = np.where(x <= 0, 0, x).astype(dtype)
+    for a, expected in ((x, exact), (x.T, exact.T), (x[::2, 1::3], exact[::2, 1::3]),
+                        (x[0], exact[0]), (x[0, 1], exact[0, 1])):
+        found = np.asarray(mg.relu(a))
+        assert found.dtype == dtype
+        assert found.tobytes() == np.ascontiguousarray(expected).tobytes()
+
+
 # -- threads --------------------------------------------------------------------------------------
 def raising(error):
     def piece():
