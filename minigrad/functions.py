@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 
 from minigrad.define import with_vjp
-from minigrad.kernels.blocks import rectified, threaded
+from minigrad.kernels.blocks import above_zero, threaded
 from minigrad.marks import mark
 from minigrad.rules.linalg import mT, product
 from minigrad.rules.reductions import kept
 from minigrad.tensor import Tensor, untraced
 
 if_positive = threaded(lambda g, y: g * (y > 0), cost=0.9, calls=3)
-positive_part = threaded(rectified, cost=0.2, into=True)
+positive_part = threaded(above_zero, cost=0.2, into=True)
 
 
 @with_vjp(lambda g, y, x: if_positive(g, y), elementwise=True)

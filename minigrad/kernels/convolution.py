@@ -25,7 +25,7 @@ import numpy as np
 from numpy import ndarray
 
 from minigrad.kernels.blas import one_thread
-from minigrad.kernels.blocks import rectified
+from minigrad.kernels.blocks import above_zero
 from minigrad.kernels.gathering import (
     BLOCK,
     Gathering,
@@ -243,7 +243,7 @@ def _finish(block: ndarray, bias: ndarray | None, form: Form) -> None:
     if bias is not None:
         block += bias
     if form.rectify:
-        rectified(block, out=block)
+        above_zero(block, out=block)
 
 
 def _run(pieces: list[Callable[[], None]], multiplications: int) -> None:
