@@ -29,11 +29,10 @@ def relu(x: Any) -> Any:
     return positive_part(x)
 
 
-@with_vjp(lambda g, y, x, slope=0.01: if_positive(g, x) + slope * (g - if_positive(g, x)),
-          elementwise=True)
+@with_vjp(lambda g, y, x, slope=0.01: slope * g + (1 - slope) * if_positive(g, x), elementwise=True)
 def leaky_relu(x: Any, slope: float = 0.01) -> Any:
     """x where it is positive, slope·x elsewhere."""
-    return np.fmax(x, slope * x) if slope <= 1 else np.fmin(x, slope * x)  # np.where: ten times
+    return np.fmax(x, slope * x) if slope <= 1 else np.fmin(x, slope * x)  # np.where is slow
 
 
 @with_vjp(lambda g, y, x, alpha=1.0: np.where(x > 0, g, g * (y + alpha)), elementwise=True)
