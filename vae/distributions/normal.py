@@ -122,7 +122,7 @@ class Normal(Distribution):
             return event_sum(self._log_density(x), n)
         z = x if self.is_standard and x.dtype == self.dtype else (x - self.mean) / self.std
         log_std = self.log_std
-        if log_std.shape != self.shape:
+        if log_std.shape[log_std.ndim - n:] != event:
             log_std = np.broadcast_to(log_std, self.shape)
         return (-0.5 * event_sum(np.square(z), n) - event_sum(log_std, n)
                 - HALF_LOG_2PI * math.prod(event))
