@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from minigrad.kernels.blas import all_finite
+from minigrad.kernels.blocks import all_finite
 from minigrad.tensor import Tensor, untraced
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy import ndarray
 
 from minigrad.backprop import pull
+from minigrad.kernels.blocks import all_finite
 from minigrad.marks import ById
 from minigrad.tensor import Tensor, untraced
 from minigrad.watch import Watch
@@ -87,7 +88,7 @@ class _Debug(Watch):
 
 def finite(a: Any) -> bool:
     """Whether all numbers of an array or Tensor are."""
-    return bool(np.isfinite(untraced(a)).all())
+    return all_finite(untraced(a))
 
 
 # -- the texts ------------------------------------------------------------------------------------

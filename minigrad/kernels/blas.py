@@ -6,7 +6,6 @@ Everything here is right without it, only slower.
 from __future__ import annotations
 
 import ctypes
-import math
 import os
 import threading
 import warnings
@@ -111,11 +110,6 @@ def _thread_setting() -> tuple[Callable | None, Callable | None]:
         if hasattr(openblas(), pattern.format("set")):
             return tuple(getattr(openblas(), pattern.format(verb)) for verb in ("get", "set"))
     return None, None
-
-
-def all_finite(a: ndarray) -> bool:
-    """Whether no number of `a` is infinite or NaN: one product of BLAS, unless squares overflow."""
-    return math.isfinite(np.vdot(a, a)) or bool(np.isfinite(a).all())
 
 
 SHORT = 16384  # numbers, for which NumPy's two calls are as fast as a foreign one

@@ -65,6 +65,11 @@ def _slices(rows: int, row: int = 1, least: int = 1) -> list[slice]:
     return [slice(rows * k // number, rows * (k + 1) // number) for k in range(number)]
 
 
+def all_finite(a: ndarray) -> bool:
+    """Whether no number of `a` is infinite or NaN: one product of BLAS, unless squares overflow."""
+    return math.isfinite(np.vdot(a, a)) or bool(np.isfinite(a).all())
+
+
 def above_zero(x: ndarray, out: ndarray | None = None) -> ndarray:
     """max(x, 0).  Of two arrays np.maximum takes a third of its time for an array and a number."""
     x = np.asarray(x)

@@ -16,7 +16,7 @@ from numpy.random import Generator
 
 from minigrad.define import with_vjp
 from minigrad.functions import stop_gradient
-from minigrad.kernels.blas import all_finite
+from minigrad.kernels.blocks import all_finite
 from minigrad.marks import ById
 from minigrad.tensor import Tensor, untraced
 from vae.distributions.support import Support

@@ -11,7 +11,7 @@ from numpy.random import Generator
 
 from minigrad import noise
 from minigrad.functions import softplus
-from minigrad.kernels.blas import all_finite
+from minigrad.kernels.blocks import all_finite
 from minigrad.marks import mark
 from minigrad.tensor import untraced
 from vae.distributions.base import (

@@ -16,7 +16,7 @@ from numpy.random import Generator
 
 from minigrad import nn
 from minigrad.debugging import NumericalError, debug
-from minigrad.kernels.blas import all_finite
+from minigrad.kernels.blocks import all_finite
 from minigrad.tensor import Tensor
 from vae.objectives import Bound, Weighted
 from vae.training.history import plain
@@ -46,7 +46,7 @@ def stop(run: Run, loss: Tensor, batch: ndarray, before: dict[str, Any], loss_of
     """
     model, where = run.model, f"epoch {run.epoch}, batch {run.step + 1}"
     bad = [name for name, p in nn.named_parameters(model).items()
-           if p.grad is not None and not np.isfinite(p.grad).all()]
+           if p.grad is not None and not all_finite(p.grad)]
     what = (f"the loss is {loss.item()}" if not math.isfinite(loss.item()) else
             f"the loss is {loss.item():.6g}, and the gradients of {', '.join(bad[:3])}"
             f"{f' and {len(bad) - 3} more' if len(bad) > 3 else ''} are not finite")
